@@ -1,8 +1,8 @@
 // What a data set hands to a model: packed sequences, never padded (design: sequences are packed).
 //
-// A stream is one kind of rows (tokens; image patches later) with its own sequence borders. All arrays are on the host
-// and belong to whoever made the batch; nn copies what it needs to the device. Sequence s of one stream belongs to
-// sequence s of every other stream.
+// A stream is one kind of rows (tokens; image patches later) with its own sequence borders. All
+// arrays are on the host and belong to whoever made the batch; nn copies what it needs to the
+// device. Sequence s of one stream belongs to sequence s of every other stream.
 #ifndef VMA_BATCH_H
 #define VMA_BATCH_H
 
@@ -23,8 +23,9 @@ typedef struct Batch {
   const int32_t *label_rows; // [n_labels] ascending
   const int32_t *label_ids;  // [n_labels]
   // Per sequence:
-  const int32_t *adapters;     // [B] index into the adapter set, -1 = none; NULL = adapter 0 for all
-  const int32_t *global_index; // [B] the sequence's index in the global batch (dropout masks hang on it)
+  const int32_t *adapters; // [B] index into the adapter set, -1 = none; NULL = adapter 0 for all
+  const int32_t
+      *global_index; // [B] the sequence's index in the global batch (dropout masks hang on it)
 } Batch;
 
 #endif

@@ -18,8 +18,8 @@ void *arena_alloc(Arena *arena, ArenaEnd end, int64_t bytes, const char *name) {
   CHECK(bytes >= 0, "arena %s: %lld bytes for %s", arena->name, (long long)bytes, name);
   int64_t need = round_up(bytes > 0 ? bytes : 1); // an empty tensor has an address of its own too
   int64_t left = arena->capacity - arena->low - arena->high;
-  CHECK(need <= left, "arena %s is full: %s needs %lld bytes, %lld of %lld are left", arena->name, name,
-        (long long)need, (long long)left, (long long)arena->capacity);
+  CHECK(need <= left, "arena %s is full: %s needs %lld bytes, %lld of %lld are left", arena->name,
+        name, (long long)need, (long long)left, (long long)arena->capacity);
   char *address;
   if (end == ARENA_LOW) {
     address = arena->base + arena->low;
@@ -33,8 +33,10 @@ void *arena_alloc(Arena *arena, ArenaEnd end, int64_t bytes, const char *name) {
   return address;
 }
 
-Tensor arena_tensor(Arena *arena, ArenaEnd end, DType dtype, int64_t rows, int64_t cols, const char *name) {
-  return tensor_make(arena_alloc(arena, end, dtype_bytes(dtype, rows * cols), name), dtype, rows, cols);
+Tensor arena_tensor(Arena *arena, ArenaEnd end, DType dtype, int64_t rows, int64_t cols,
+                    const char *name) {
+  return tensor_make(arena_alloc(arena, end, dtype_bytes(dtype, rows * cols), name), dtype, rows,
+                     cols);
 }
 
 ArenaMark arena_mark(const Arena *arena) {
@@ -49,15 +51,14 @@ static void give_back(Arena *arena, char *address, int64_t bytes) {
 
 void arena_release_end(Arena *arena, ArenaEnd end, ArenaMark mark) {
   if (end == ARENA_LOW) {
-    CHECK(mark.low <= arena->low, "arena %s: low mark %lld after %lld", arena->name, (long long)mark.low,
-          (long long)arena->low);
+    CHECK(mark.low <= arena->low, "arena %s: low mark %lld after %lld", arena->name,
+          (long long)mark.low, (long long)arena->low);
     give_back(arena, arena->base + mark.low, arena->low - mark.low);
     arena->low = mark.low;
   } else {
-    CHECK(mark.high <= arena->high, "arena %s: high mark %lld after %lld", arena->name, (long long)mark.high,
-          (long long)arena->high);
-    give_back(arena, arena->base + arena->capacity - arena->high,
-              arena->high - mark.high);
+    CHECK(mark.high <= arena->high, "arena %s: high mark %lld after %lld", arena->name,
+          (long long)mark.high, (long long)arena->high);
+    give_back(arena, arena->base + arena->capacity - arena->high, arena->high - mark.high);
     arena->high = mark.high;
   }
 }

@@ -1,4 +1,5 @@
-// bfloat16 and IEEE half <-> float, one value at a time. The SIMD loops have their own, equal to these bit for bit.
+// bfloat16 and IEEE half <-> float, one value at a time. The SIMD loops have their own, equal to
+// these bit for bit.
 #ifndef VMA_BF16_H
 #define VMA_BF16_H
 
@@ -23,7 +24,8 @@ static inline bf16 bf16_from_f32(float f) {
 }
 
 static inline float f16_to_f32(uint16_t h) {
-  uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, fraction = h & 0x3ffu, bits;
+  uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, fraction = h & 0x3ffu,
+           bits;
   if (exponent == 31) {
     bits = sign | 0x7f800000u | (fraction << 13);
   } else if (exponent != 0) {

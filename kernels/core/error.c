@@ -32,7 +32,8 @@ static int min3(int a, int b, int c) {
   return m < c ? m : c;
 }
 
-// Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours cost 1 each.
+// Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours
+// cost 1 each.
 static int edit_distance(const char *a, const char *b) {
   int la = (int)strnlen(a, WORD_MAX), lb = (int)strnlen(b, WORD_MAX);
   int rows[3][WORD_MAX + 1];
@@ -52,7 +53,8 @@ static int edit_distance(const char *a, const char *b) {
 
 const char *error_nearest(const char *word, const char *const *candidates, int n) {
   const char *best = NULL;
-  int best_distance = (int)strnlen(word, WORD_MAX) / 3 + 2; // further away than this is another word
+  int best_distance =
+      (int)strnlen(word, WORD_MAX) / 3 + 2; // further away than this is another word
   for (int i = 0; i < n; i++) {
     int d = edit_distance(word, candidates[i]);
     if (d < best_distance) {

@@ -1,8 +1,10 @@
-// Errors caused by the world: a missing file, a bad value, a full disk (design: three classes of error).
+// Errors caused by the world: a missing file, a bad value, a full disk (design: three classes of
+// error).
 //
-// A function that such an error can reach returns Status and takes an Error* last. Only a program's main prints
-// the message and exits with the status, which is also the process's exit code (sysexits.h where one fits).
-// The message is one line: what file, where in it, what was expected, what was found, what to do.
+// A function that such an error can reach returns Status and takes an Error* last. Only a program's
+// main prints the message and exits with the status, which is also the process's exit code
+// (sysexits.h where one fits). The message is one line: what file, where in it, what was expected,
+// what was found, what to do.
 #ifndef VMA_ERROR_H
 #define VMA_ERROR_H
 
@@ -25,20 +27,23 @@ typedef struct Error {
 } Error;
 
 // Formats the message into err (which may be NULL), cut at its size, and returns status.
-Status error_set(Error *err, Status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+Status error_set(Error *err, Status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
-// Puts "prefix: " before a message that a lower layer has set (for a path or a line that it did not know).
+// Puts "prefix: " before a message that a lower layer has set (for a path or a line that it did not
+// know).
 void error_prefix(Error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-// Runs a call that returns Status; on failure keeps it in `status` and jumps to the one `done` label, where
-// everything is released in reverse order.
-#define TRY(call)                                                                                                      \
-  do {                                                                                                                 \
-    status = (call);                                                                                                   \
-    if (status != STATUS_OK) goto done;                                                                                \
+// Runs a call that returns Status; on failure keeps it in `status` and jumps to the one `done`
+// label, where everything is released in reverse order.
+#define TRY(call)                                                                                  \
+  do {                                                                                             \
+    status = (call);                                                                               \
+    if (status != STATUS_OK) goto done;                                                            \
   } while (0)
 
-// The nearest of n candidates to `word` (Damerau-Levenshtein), or NULL when none is near enough to be a typing error.
+// The nearest of n candidates to `word` (Damerau-Levenshtein), or NULL when none is near enough to
+// be a typing error.
 const char *error_nearest(const char *word, const char *const *candidates, int n);
 
 #endif

@@ -1,5 +1,6 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
-// The same key and counter give the same bits on every device, in any order; nothing is stored.
+// Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
+// easy as 1, 2, 3"). The same key and counter give the same bits on every device, in any order;
+// nothing is stored.
 #ifndef VMA_RNG_H
 #define VMA_RNG_H
 
@@ -24,8 +25,8 @@ static inline Philox philox4x32(uint64_t key, uint32_t c0, uint32_t c1, uint32_t
   return (Philox){{c0, c1, c2, c3}};
 }
 
-// A sequential stream over Philox, for host-side draws (shuffles, initial adapters, sampling). Its whole state is
-// (key, counter): saving both and setting them again goes on with the same bits.
+// A sequential stream over Philox, for host-side draws (shuffles, initial adapters, sampling). Its
+// whole state is (key, counter): saving both and setting them again goes on with the same bits.
 typedef struct Rng {
   uint64_t key;
   uint64_t counter;

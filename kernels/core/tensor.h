@@ -1,9 +1,9 @@
 // A typed, shaped view of memory that someone else owns. Passed by value.
 //
-// Every tensor is a matrix [rows, cols] with unit stride along a row and `stride` elements between rows: activations
-// are packed rows [R, C] (never padded), a vector of n is [1, n], a scalar [1, 1]. Shapes of more dimensions exist
-// only in files; heads are columns (h * D + d). A tensor whose data is NULL means "not given" where an op says that an
-// argument may be absent: TENSOR_NONE.
+// Every tensor is a matrix [rows, cols] with unit stride along a row and `stride` elements between
+// rows: activations are packed rows [R, C] (never padded), a vector of n is [1, n], a scalar [1,
+// 1]. Shapes of more dimensions exist only in files; heads are columns (h * D + d). A tensor whose
+// data is NULL means "not given" where an op says that an argument may be absent: TENSOR_NONE.
 #ifndef VMA_TENSOR_H
 #define VMA_TENSOR_H
 
@@ -14,8 +14,8 @@
 typedef enum DType {
   DT_F32,
   DT_BF16,
-  DT_F16,  // only in files and as the source of a cast
-  DT_F64,  // only in the plain C variants, for gradient tests, and for sums
+  DT_F16, // only in files and as the source of a cast
+  DT_F64, // only in the plain C variants, for gradient tests, and for sums
   DT_I32,
   DT_I64,
   DT_U8,
@@ -26,10 +26,10 @@ typedef enum DType {
 } DType;
 
 typedef struct DTypeInfo {
-  const char *name;    // "f32", as in configs and messages
-  int block_elements;  // elements of a block; 1 for plain types
-  int block_bytes;     // bytes of a block
-  bool is_float;       // usable in arithmetic ops
+  const char *name;   // "f32", as in configs and messages
+  int block_elements; // elements of a block; 1 for plain types
+  int block_bytes;    // bytes of a block
+  bool is_float;      // usable in arithmetic ops
 } DTypeInfo;
 
 const DTypeInfo *dtype_info(DType dtype);
@@ -43,7 +43,8 @@ int64_t dtype_bytes(DType dtype, int64_t n);
 typedef struct Tensor {
   void *data;
   int64_t rows, cols;
-  int64_t stride; // elements from one row to the next, >= cols; a multiple of the block for quantised types
+  int64_t stride; // elements from one row to the next, >= cols; a multiple of the block for
+                  // quantised types
   DType dtype;
 } Tensor;
 

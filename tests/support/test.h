@@ -1,5 +1,5 @@
-// What every test program uses. A failed EXPECT prints where and what and makes the program exit with 1 at its end;
-// TEST_SKIP prints the reason and exits with 77, which ctest shows as skipped.
+// What every test program uses. A failed EXPECT prints where and what and makes the program exit
+// with 1 at its end; TEST_SKIP prints the reason and exits with 77, which ctest shows as skipped.
 #ifndef VMA_TEST_H
 #define VMA_TEST_H
 
@@ -31,10 +31,12 @@ void test_run(const char *name, void (*fn)(void));
 // `return test_done();` at the end of main: 0 when nothing failed.
 int test_done(void);
 
-// The folder of real data (VMA_TEST_DATA, else ../shared/data beside the checkout); NULL when absent.
+// The folder of real data (VMA_TEST_DATA, else ../shared/data beside the checkout); NULL when
+// absent.
 const char *test_shared_data(void);
 
-// The small real model (VMA_MODEL, else build/models/SmolLM2-135M-Instruct.Q4_1.gguf); NULL when absent.
+// The small real model (VMA_MODEL, else build/models/SmolLM2-135M-Instruct.Q4_1.gguf); NULL when
+// absent.
 const char *test_small_model(void);
 
 // A fresh empty folder for this test's files, removed at exit.
