@@ -1,0 +1,30 @@
+// A Batch on the device, with what the ops want per row. Lives in the step arena until its mark is
+// released.
+#ifndef VMA_DEVICE_BATCH_H
+#define VMA_DEVICE_BATCH_H
+
+#include "batch.h"
+#include "kv_cache.h"
+#include "tape.h"
+
+typedef struct DeviceBatch {
+  int64_t n_rows, n_seqs, n_labels; // R, B, L
+  int64_t max_q, max_k;
+  Tensor ids, positions;        // i32 [1,R]
+  Tensor sequences;             // i32 [1,R] index of the row's sequence in the global batch
+  Tensor adapters;              // i32 [1,R] adapter of the row; none: adapter 0 for all rows
+  Tensor cu_seqlens;            // i32 [1,B+1]
+  Tensor label_rows, label_ids; // i32 [1,L]
+  // With a cache:
+  Tensor slots;  // i32 [1,R] row of the cache's K and V; none without
+  Tensor offset; // i32 [1,B] keys cached before; none without
+  Tensor k_lens; // i32 [1,B] keys after this batch; none without
+  Tensor pages;  // i32 [B,P]; none without
+} DeviceBatch;
+
+// Copies the batch to the device. With a cache (or NULL) sequence s of the batch goes on where the
+// cache's sequence s stands, the cache is advanced by the batch's lengths, and positions are
+// counted from there (batch->tokens.positions must agree: checked).
+void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out);
+
+#endif
