@@ -1,0 +1,71 @@
+#include "device_batch.h"
+
+#include "check.h"
+
+// An i32 row on the device, filled from the host.
+static Tensor upload(Ctx *ctx, const int32_t *values, int64_t rows, int64_t cols,
+                     const char *name) {
+  Tensor t = ctx_tensor(ctx, KEEP, DT_I32, rows, cols, name);
+  ctx->be->copy_in(ctx->be, t, values);
+  return t;
+}
+
+static int32_t *host_ints(Ctx *ctx, int64_t n) {
+  return arena_alloc(ctx->host, ARENA_HIGH, n * (int64_t)sizeof(int32_t), "batch");
+}
+
+// One value per sequence, repeated for each of its rows; missing values: the sequence's number.
+static Tensor upload_per_row(Ctx *ctx, const Stream *s, const int32_t *per_seq, const char *name) {
+  int32_t *rows = host_ints(ctx, s->n_rows);
+  for (int64_t i = 0; i < s->n_seqs; i++) {
+    for (int32_t r = s->cu_seqlens[i]; r < s->cu_seqlens[i + 1]; r++) {
+      rows[r] = per_seq != NULL ? per_seq[i] : (int32_t)i;
+    }
+  }
+  return upload(ctx, rows, 1, s->n_rows, name);
+}
+
+static void upload_cache_view(Ctx *ctx, const Stream *s, KvCache *cache, DeviceBatch *out) {
+  CHECK(s->n_seqs <= cache->n_seqs, "%lld sequences in a cache of %lld", (long long)s->n_seqs,
+        (long long)cache->n_seqs);
+  int32_t *slots = host_ints(ctx, s->n_rows), *offset = host_ints(ctx, s->n_seqs),
+          *lens = host_ints(ctx, s->n_seqs);
+  for (int64_t i = 0; i < s->n_seqs; i++) {
+    offset[i] = cache->lens[i];
+    lens[i] = offset[i] + s->cu_seqlens[i + 1] - s->cu_seqlens[i];
+    CHECK(lens[i] <= cache->max_len, "sequence %lld: %d tokens in a cache of %lld", (long long)i,
+          lens[i], (long long)cache->max_len);
+    for (int32_t r = s->cu_seqlens[i]; r < s->cu_seqlens[i + 1]; r++) {
+      int32_t at = offset[i] + r - s->cu_seqlens[i];
+      CHECK(s->positions[r] == at, "row %d stands at position %d, its cache at %d", r,
+            s->positions[r], at);
+      slots[r] = cache->pages[i * cache->pages_per_seq + at / KV_PAGE] * KV_PAGE + at % KV_PAGE;
+    }
+    cache->lens[i] = lens[i];
+    if (lens[i] > out->max_k) out->max_k = lens[i];
+  }
+  out->slots = upload(ctx, slots, 1, s->n_rows, "cache slots");
+  out->offset = upload(ctx, offset, 1, s->n_seqs, "cached lengths");
+  out->k_lens = upload(ctx, lens, 1, s->n_seqs, "key lengths");
+  out->pages = upload(ctx, cache->pages, s->n_seqs, cache->pages_per_seq, "page table");
+}
+
+void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out) {
+  const Stream *s = &batch->tokens;
+  ArenaMark host = arena_mark(ctx->host);
+  *out = (DeviceBatch){.n_rows = s->n_rows, .n_seqs = s->n_seqs, .n_labels = batch->n_labels};
+  for (int64_t i = 0; i < s->n_seqs; i++) {
+    int64_t len = s->cu_seqlens[i + 1] - s->cu_seqlens[i];
+    if (len > out->max_q) out->max_q = len;
+  }
+  out->max_k = out->max_q;
+  out->ids = upload(ctx, s->ids, 1, s->n_rows, "ids");
+  out->positions = upload(ctx, s->positions, 1, s->n_rows, "positions");
+  out->cu_seqlens = upload(ctx, s->cu_seqlens, 1, s->n_seqs + 1, "sequence borders");
+  out->sequences = upload_per_row(ctx, s, batch->global_index, "sequence numbers");
+  if (batch->adapters != NULL) out->adapters = upload_per_row(ctx, s, batch->adapters, "adapters");
+  out->label_rows = upload(ctx, batch->label_rows, 1, batch->n_labels, "label rows");
+  out->label_ids = upload(ctx, batch->label_ids, 1, batch->n_labels, "label ids");
+  if (cache != NULL) upload_cache_view(ctx, s, cache, out);
+  arena_release_end(ctx->host, ARENA_HIGH, host);
+}
