@@ -1,0 +1,36 @@
+// Choosing the next token from logits, in the order of transformers' generate: repetition penalty,
+// then temperature, top-k, top-p, softmax, one draw. Temperature 0 is greedy: the largest logit,
+// lowest id on ties.
+#ifndef VMA_SAMPLER_H
+#define VMA_SAMPLER_H
+
+#include "rng.h"
+
+#include <stdint.h>
+
+typedef struct SamplerOptions {
+  float temperature;        // 0: greedy, and top-k, top-p, seed have no effect
+  int64_t top_k;            // 0: off; else the k largest (and what ties with the k-th)
+  float top_p;              // 1: off; else the smallest set of largest probabilities that reaches p
+  float repetition_penalty; // 1: off (Keskar et al. 2019): s < 0 ? s * p : s / p for every id in
+                            // the context
+  uint64_t seed;
+} SamplerOptions;
+
+extern const SamplerOptions SAMPLER_GREEDY;
+
+typedef struct Sampler {
+  SamplerOptions options;
+  Rng rng;
+  int64_t vocab;
+  struct Candidate *candidates; // [vocab]
+  uint8_t *seen;                // [vocab]
+} Sampler;
+
+void sampler_init(Sampler *sampler, const SamplerOptions *options, int64_t vocab);
+void sampler_free(Sampler *sampler);
+
+// The next id; logits [vocab] are changed. context: all ids so far, prompt included.
+int32_t sampler_pick(Sampler *sampler, float *logits, const int32_t *context, int64_t n_context);
+
+#endif
