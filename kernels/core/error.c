@@ -22,7 +22,8 @@ void error_prefix(Error *err, const char *fmt, ...) {
   int n = vsnprintf(err->message, sizeof err->message, fmt, args);
   va_end(args);
   if (n < 0 || (size_t)n + 3 >= sizeof err->message) return;
-  snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", old);
+  size_t left = sizeof err->message - (size_t)n;
+  snprintf(err->message + n, left, ": %.*s", (int)left - 3, old);
 }
 
 enum { WORD_MAX = 64 };

@@ -11,7 +11,7 @@ extern int test_failures;
 
 #define EXPECT(cond, ...)                                                                          \
   do {                                                                                             \
-    if (!(cond)) test_fail(__FILE__, __LINE__, #cond, "" __VA_ARGS__);                             \
+    if (!(cond)) test_fail(__FILE__, __LINE__, #cond, " " __VA_ARGS__);                            \
   } while (0)
 
 #define TEST_SKIP(...)                                                                             \

@@ -1,0 +1,170 @@
+// The writing half of mapped_file.h.
+#include "mapped_file.h"
+
+#include "check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { BUFFER_BYTES = 1 << 18 };
+
+static Status refuse(const char *path, const char *action, Error *err) {
+  int code = errno;
+  return error_set(err, STATUS_IO, "%s: %s: %s%s", path, action, strerror(code),
+                   code == ENOSPC || code == EDQUOT ? "; free some space and run again" : "");
+}
+
+// The folder that holds `path`, as a new string; NULL without memory.
+static char *folder_of(const char *path) {
+  const char *slash = strrchr(path, '/');
+  if (slash == NULL) return strdup(".");
+  return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+Status file_make_folders(const char *path, Error *err) {
+  Status status = STATUS_OK;
+  char *copy = strdup(path);
+  if (copy == NULL) return error_set(err, STATUS_MEMORY, "%s: no memory", path);
+  for (char *at = copy + 1;; at++) {
+    if (*at != '/' && *at != '\0') continue;
+    char kept = *at;
+    *at = '\0';
+    if (mkdir(copy, 0777) != 0 && !(errno == EEXIST && file_is_folder(copy))) {
+      TRY(refuse(copy, "cannot be made as a folder", err));
+    }
+    *at = kept;
+    if (kept == '\0') break;
+  }
+done:
+  free(copy);
+  return status;
+}
+
+static void close_writer(FileWriter *writer) {
+  if (writer->fd >= 0) close(writer->fd);
+  free(writer->path);
+  free(writer->temp);
+  free(writer->buffer);
+  *writer = (FileWriter){.fd = -1};
+}
+
+void file_writer_abort(FileWriter *writer) {
+  if (writer->path == NULL) return;
+  if (writer->temp != NULL) unlink(writer->temp);
+  close_writer(writer);
+}
+
+Status file_writer_open(FileWriter *writer, const char *path, Error *err) {
+  Status status = STATUS_OK;
+  struct stat st;
+  char *folder = NULL;
+  *writer = (FileWriter){.fd = -1, .path = strdup(path), .buffer = malloc(BUFFER_BYTES)};
+  if (writer->path == NULL || writer->buffer == NULL) {
+    TRY(error_set(err, STATUS_MEMORY, "%s: no memory", path));
+  }
+  bool exists = stat(path, &st) == 0;
+  if (exists && S_ISDIR(st.st_mode)) {
+    TRY(error_set(err, STATUS_IO, "%s: cannot be written: it is a folder", path));
+  }
+  if (exists && !S_ISREG(st.st_mode)) { // /dev/stdout, a named pipe: nothing to rename
+    writer->fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (writer->fd < 0) TRY(refuse(path, "cannot be opened for writing", err));
+    return STATUS_OK;
+  }
+  folder = folder_of(path);
+  const char *slash = strrchr(path, '/');
+  const char *name = slash == NULL ? path : slash + 1;
+  if (folder == NULL || asprintf(&writer->temp, "%s/.%.200s.XXXXXX", folder, name) < 0) {
+    writer->temp = NULL;
+    TRY(error_set(err, STATUS_MEMORY, "%s: no memory", path));
+  }
+  writer->fd = mkostemp(writer->temp, O_CLOEXEC);
+  if (writer->fd < 0) {
+    status = refuse(path, "cannot be written", err);
+    free(writer->temp);
+    writer->temp = NULL;
+    goto done;
+  }
+  mode_t mask = umask(0); // mkostemp makes the file private; a new file follows the umask
+  umask(mask);
+  fchmod(writer->fd, exists ? st.st_mode & 0777 : 0666 & ~mask);
+done:
+  free(folder);
+  if (status != STATUS_OK) file_writer_abort(writer);
+  return status;
+}
+
+static Status write_all(FileWriter *writer, const uint8_t *data, int64_t bytes, Error *err) {
+  while (bytes > 0) {
+    ssize_t put = write(writer->fd, data, (size_t)(bytes < 1 << 30 ? bytes : 1 << 30));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return refuse(writer->path, "cannot be written", err);
+    data += put;
+    bytes -= put;
+  }
+  return STATUS_OK;
+}
+
+Status file_writer_put(FileWriter *writer, const void *data, int64_t bytes, Error *err) {
+  CHECK(writer->fd >= 0 && bytes >= 0, "%lld bytes", (long long)bytes);
+  Status status = STATUS_OK;
+  writer->bytes += bytes;
+  if (writer->buffered + bytes > BUFFER_BYTES) {
+    TRY(write_all(writer, writer->buffer, writer->buffered, err));
+    writer->buffered = 0;
+  }
+  if (bytes >= BUFFER_BYTES) return write_all(writer, data, bytes, err);
+  if (bytes > 0) memcpy(writer->buffer + writer->buffered, data, (size_t)bytes);
+  writer->buffered += bytes;
+done:
+  return status;
+}
+
+Status file_writer_commit(FileWriter *writer, Error *err) {
+  Status status = STATUS_OK;
+  char *folder = NULL;
+  TRY(write_all(writer, writer->buffer, writer->buffered, err));
+  if (writer->temp != NULL) {
+    if (fsync(writer->fd) != 0) TRY(refuse(writer->path, "cannot be made durable", err));
+    int closed = close(writer->fd); // NFS reports a full disk here
+    writer->fd = -1;
+    if (closed != 0) TRY(refuse(writer->path, "cannot be written", err));
+    if (rename(writer->temp, writer->path) != 0) {
+      TRY(refuse(writer->path, "cannot be renamed from its temporary name", err));
+    }
+    free(writer->temp);
+    writer->temp = NULL; // from here on the new file is there
+    folder = folder_of(writer->path);
+    int fd = folder == NULL ? -1 : open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+      // Some network file systems refuse to sync a folder (EINVAL): nothing more can be done there.
+      int synced = fsync(fd);
+      int code = errno;
+      close(fd);
+      errno = code;
+      if (synced != 0 && code != EINVAL && code != ENOTSUP) {
+        TRY(refuse(writer->path, "its name cannot be made durable", err));
+      }
+    }
+  }
+done:
+  free(folder);
+  file_writer_abort(writer);
+  return status;
+}
+
+Status file_write(const char *path, const void *data, int64_t bytes, Error *err) {
+  Status status = STATUS_OK;
+  FileWriter writer = {0};
+  TRY(file_writer_open(&writer, path, err));
+  TRY(file_writer_put(&writer, data, bytes, err));
+  TRY(file_writer_commit(&writer, err));
+done:
+  file_writer_abort(&writer);
+  return status;
+}
