@@ -64,9 +64,10 @@ typedef struct SafetensorsItem {
   const void *data;
 } SafetensorsItem;
 
-// Writes a file that equals the reference library's byte for byte: __metadata__ first, with
-// {"format":"pt"} and the given pairs, sorted by key; tensors by descending dtype alignment, then
-// name; the header padded with spaces to 8 bytes. Under a temporary name, then renamed.
+// Writes what the reference library writes, byte for byte (but for the order of several metadata
+// pairs, which is random there and sorted by key here): __metadata__ first, with {"format":"pt"}
+// and the given pairs; tensors by descending dtype alignment, then name; the header padded with
+// spaces to 8 bytes. Under a temporary name, then renamed. Names and pairs are UTF-8, unique.
 Status safetensors_write(const char *path, const SafetensorsItem *items, int64_t n_items,
                          const SafetensorsPair *metadata, int64_t n_metadata, Error *err);
 
