@@ -9,7 +9,8 @@
 // - Tensors are rows of any stride with unit stride along a row. "F" below is the activation dtype
 // of the call: f32 or
 //   bf16, the same for all tensors marked F; the plain C variants also take f64 as F (gradient
-//   tests), and then every tensor marked f32 is f64 too. Sums, norms and softmax accumulate in f32
+//   tests), and then every tensor marked f32 is f64 too (inv_freq, inv_count, lr and clip may
+//   stay f32). Sums, norms and softmax accumulate in f32
 //   or better; a bf16 result is rounded once, at the store. f32 means IEEE f32.
 // - Same inputs, same bits, whatever the schedule: no unordered sums. A backend may document that
 // the number of
@@ -166,8 +167,8 @@ struct Backend {
   //   before the norm. y F [R,C]; rstd f32 [1,R]; x, d F [R,C]; w F [1,C]
   void (*rmsnorm)(Backend *be, Tensor z, Tensor y, Tensor rstd, Tensor x, Tensor d, Tensor w,
                   float eps);
-  // dx += rstd * (w dy - z rstd^2 mean(w dy z));  dw += sum_r dy z rstd  (dw none: skipped; f32 or
-  // F)
+  // dx += rstd * (w dy - z rstd^2 mean(w dy z));  dw += sum_r dy z rstd  (dx, dw none: skipped; dw
+  // f32 or F)
   void (*rmsnorm_back_acc)(Backend *be, Tensor dx, Tensor dw, Tensor dy, Tensor z, Tensor rstd,
                            Tensor w);
   // z = x + d;  y = (z - mean) * rstd * w + b,  rstd = 1 / sqrt(var + eps), biased variance    Ba
@@ -187,8 +188,8 @@ struct Backend {
   // dqkv += inverse rotation of [dq | dk | dv]; slots must be none
   void (*rope_split_back_acc)(Backend *be, Tensor dqkv, Tensor dq, Tensor dk, Tensor dv,
                               const RopeArgs *args);
-  // o = softmax(scale * q k^T + bias) v over the visible keys; a query without any: zeros, lse =
-  // -inf.
+  // o = softmax(scale * q k^T + bias) v over the visible keys; a query without any, and a row of no
+  // sequence: zeros, lse = -inf.
   //   o F [R,H*D]; lse f32 [R,H] natural logarithm of the sum of exponentials, none when no
   //   backward follows; q F [R,H*D]; k, v F [*,K*D]
   void (*attention)(Backend *be, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,

@@ -41,4 +41,24 @@ static inline float f16_to_f32(uint16_t h) {
   return f;
 }
 
+// Rounds to nearest, ties to even; what is too large becomes infinity, a NaN stays a (quiet) NaN.
+static inline uint16_t f16_from_f32(float f) {
+  uint32_t bits;
+  memcpy(&bits, &f, sizeof bits);
+  uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
+  if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); // 65520 and above
+  if (magnitude < 0x38800000u) { // below 2^-14: a subnormal half, in units of 2^-24
+    // 0.5 has a unit in the last place of 2^-24, so this addition rounds to that unit.
+    float shifted, magic = 0.5f;
+    memcpy(&shifted, &magnitude, sizeof shifted);
+    shifted += magic;
+    uint32_t sum;
+    memcpy(&sum, &shifted, sizeof sum);
+    return (uint16_t)(sign | (sum - 0x3f000000u));
+  }
+  magnitude += 0xfffu + (magnitude >> 13 & 1u);
+  return (uint16_t)(sign | ((magnitude - 0x38000000u) >> 13));
+}
+
 #endif

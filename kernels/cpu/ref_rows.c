@@ -1,0 +1,69 @@
+// Reference: ops that move rows.
+#include "check.h"
+#include "cpu_reference.h"
+#include "op_check.h"
+#include "ref_values.h"
+
+#include <stdlib.h>
+
+static void embedding(Backend *be, Tensor y, Tensor table, Tensor ids) {
+  op_check_embedding(be, y, table, ids);
+  double *row = ref_scratch(y.cols);
+  for (int64_t r = 0; r < y.rows; r++) {
+    ref_load_row(row, table, ref_index("embedding", "ids", ids, r, table.rows));
+    ref_store_row(y, r, row);
+  }
+  free(row);
+}
+
+static void embedding_back_acc(Backend *be, Tensor dtable, Tensor dy, Tensor ids) {
+  op_check_embedding_back_acc(be, dtable, dy, ids);
+  for (int64_t r = 0; r < dy.rows; r++) {
+    ref_index("embedding_back_acc", "ids", ids, r, dtable.rows);
+  }
+  double *sum = ref_scratch(dy.cols), *row = ref_scratch(dy.cols);
+  const int32_t *id = ids.data;
+  for (int64_t r = 0; r < dy.rows; r++) {
+    int64_t first = 0;
+    while (id[first] != id[r]) first++;
+    if (first < r) continue; // the id's first row has added them all, so that one rounding is left
+    ref_load_row(sum, dtable, id[r]);
+    for (int64_t i = r; i < dy.rows; i++) {
+      if (id[i] != id[r]) continue;
+      ref_load_row(row, dy, i);
+      for (int64_t c = 0; c < dy.cols; c++) sum[c] += row[c];
+    }
+    ref_store_row(dtable, id[r], sum);
+  }
+  free(sum);
+  free(row);
+}
+
+static void gather_rows(Backend *be, Tensor y, Tensor x, Tensor rows) {
+  op_check_gather_rows(be, y, x, rows);
+  for (int64_t i = 0; i < y.rows; i++) {
+    int64_t from = ref_index("gather_rows", "rows", rows, i, x.rows);
+    for (int64_t c = 0; c < y.cols; c++) ref_set(y, i, c, ref_get(x, from, c));
+  }
+}
+
+static void scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows) {
+  op_check_scatter_rows_acc(be, dx, dy, rows);
+  int64_t last = -1;
+  for (int64_t i = 0; i < dy.rows; i++) {
+    int64_t to = ref_index("scatter_rows_acc", "rows", rows, i, dx.rows);
+    CHECK(to > last, "scatter_rows_acc: rows[%lld] is %lld after %lld; expected ascending rows",
+          (long long)i, (long long)to, (long long)last);
+    last = to;
+    for (int64_t c = 0; c < dy.cols; c++) {
+      ref_set(dx, to, c, ref_get(dx, to, c) + ref_get(dy, i, c));
+    }
+  }
+}
+
+void ref_install_rows(Backend *be) {
+  be->embedding = embedding;
+  be->embedding_back_acc = embedding_back_acc;
+  be->gather_rows = gather_rows;
+  be->scatter_rows_acc = scatter_rows_acc;
+}
