@@ -1,0 +1,138 @@
+// What a run is asked to do: a YAML file and `key=value` words of the command line become a
+// RunConfig.
+//
+// A key is "section.name" ("train.lr") or a name without a section ("method", "resume"). In YAML a
+// section is a mapping; values are plain scalars, quoted text, or a list for lora.targets. One
+// table (config_options.c) holds every key with its type, default, range and meaning; reading,
+// printing and messages follow from it.
+//
+// Errors: the file cannot be read: STATUS_NO_INPUT or STATUS_IO. Everything else that is wrong with
+// a config is STATUS_USAGE: "path:line:column: train.lr: expected ..., found ...", or
+// "command line: train.lr=x: ...", with the nearest key where one was mistyped.
+//
+// A RunConfig owns no memory: it is copied by assignment. Unused bytes of texts and lists are zero.
+#ifndef VMA_CONFIG_H
+#define VMA_CONFIG_H
+
+#include "error.h"
+#include "tensor.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+  CONFIG_TEXT_BYTES = 4096, // a path with its NUL
+  CONFIG_WORD_BYTES = 64,   // a module name with its NUL
+  CONFIG_LIST_MAX = 16,
+  CONFIG_FILE_BYTES_MAX = 1 << 18,
+};
+
+typedef enum DataFormat { DATA_FORMAT_AUTO, DATA_FORMAT_ALPACA } DataFormat;
+
+// The text around an instruction and its answer: data/template.h.
+typedef enum TemplateKind {
+  TEMPLATE_ALPACA,
+  TEMPLATE_ALPACA_STANFORD,
+  TEMPLATE_ALPACA_SHORT,
+  TEMPLATE_CHATML,
+  TEMPLATE_NONE,
+  TEMPLATE_COUNT
+} TemplateKind;
+
+typedef enum Method { METHOD_LORA, METHOD_FULL } Method;
+typedef enum ScheduleKind { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT } ScheduleKind;
+typedef enum Checkpointing { CHECKPOINTING_OFF, CHECKPOINTING_ON } Checkpointing;
+
+// A part of a data set: `count` items, or, when fraction > 0, that share of them (0 < fraction <
+// 1).
+typedef struct ConfigShare {
+  int64_t count;
+  double fraction;
+} ConfigShare;
+
+typedef struct ConfigWords {
+  int n;
+  char words[CONFIG_LIST_MAX][CONFIG_WORD_BYTES];
+} ConfigWords;
+
+typedef struct RunConfig {
+  struct {
+    char path[CONFIG_TEXT_BYTES]; // required
+    DType dtype;                  // DT_F32 or DT_BF16
+  } model;
+  struct {
+    char path[CONFIG_TEXT_BYTES]; // required
+    DataFormat format;
+    TemplateKind template_kind; // "data.template"
+    int64_t cutoff_len;         // tokens
+    bool train_on_inputs;
+    ConfigShare val_set_size;
+    bool shuffle;
+  } data;
+  Method method;
+  struct {
+    int64_t r;
+    double alpha, dropout;
+    bool rank_stabilised;
+    ConfigWords targets;
+    char init_from[CONFIG_TEXT_BYTES]; // "": fresh
+  } lora;
+  struct {
+    int64_t epochs;
+    int64_t max_steps;  // 0: as many as the epochs take
+    int64_t batch_size; // sequences
+    int64_t micro_tokens;
+    double lr;
+    ScheduleKind schedule;
+    int64_t warmup_steps; // > 0: counts instead of warmup_ratio
+    double warmup_ratio;
+    double weight_decay, beta1, beta2, eps;
+    double clip; // 0: none
+    int64_t seed;
+    int64_t eval_steps; // 0: before the first step and after the last only
+    Checkpointing checkpointing;
+    int64_t threads; // 0: one a core
+  } train;
+  struct {
+    char dir[CONFIG_TEXT_BYTES]; // required
+    int64_t save_steps;          // 0: at the end only
+    int64_t keep;
+  } output;
+  char resume[CONFIG_TEXT_BYTES]; // "": start afresh; "auto"; a checkpoint's folder
+} RunConfig;
+
+// Every key at its default; the required ones empty.
+void config_defaults(RunConfig *config);
+
+// The defaults, then the file (path may be NULL: none), then the n "key=value" overrides in their
+// order (of two for one key the last counts), then config_check. Lists on the command line:
+// lora.targets=q_proj,v_proj.
+Status config_load(RunConfig *config, const char *path, const char *const *overrides, int n,
+                   Error *err);
+
+// The steps of config_load: sets what the YAML text names (`name` is the file's, for messages);
+// sets one key from "key=value"; checks that the required keys are there.
+Status config_read_text(RunConfig *config, const char *name, const void *text, int64_t size,
+                        Error *err);
+Status config_override(RunConfig *config, const char *key_value, Error *err);
+Status config_check(const RunConfig *config, Error *err);
+
+// The config as YAML that reads back to the same config (the effective config of a run); with
+// `explain`, each key stands under a comment with its meaning, legal values and default. To be
+// freed by the caller; NULL without memory.
+char *config_dump(const RunConfig *config, bool explain);
+
+// For a run that goes on: the first key that decides the run's numbers and differs between the two,
+// with both values as texts; NULL when there is none. Keys that may change (paths of output,
+// resume, threads, save_steps, keep, ...) do not count.
+typedef struct ConfigDifference {
+  char before[256], now[256]; // cut at their size
+} ConfigDifference;
+const char *config_difference(const RunConfig *before, const RunConfig *now,
+                              ConfigDifference *texts);
+
+// "alpaca", "chatml", ... and back; TEMPLATE_COUNT for a name that is none.
+const char *template_kind_name(TemplateKind kind);
+TemplateKind template_kind_from_name(const char *name);
+
+#endif
