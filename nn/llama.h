@@ -9,6 +9,7 @@
 #define VMA_LLAMA_H
 
 #include "llama_config.h"
+#include "lora.h"
 #include "ops.h"
 #include "tensor_store.h"
 
@@ -36,6 +37,10 @@ void llama_free(Llama *model);
 
 // Marks every weight of the file trainable (full fine-tuning).
 void llama_train_all(Llama *model);
+
+// lora_attach on all linear layers of the blocks (the head has no adapters), block by block in the
+// order q, k, v, o, gate, up, down; an adapter's bucket is its block's.
+Status llama_attach_lora(Llama *model, const LoraSpec *spec, int index, bool trainable, Error *err);
 
 // param_place, and inv_freq (1 more tensor in the weights arena); copies what is constant when `be`
 // computes.

@@ -56,4 +56,8 @@ Status llama_config_from_folder(LlamaConfig *config, const char *folder, Error *
 
 Status llama_config_from_gguf(LlamaConfig *config, const Gguf *gguf, Error *err);
 
+// inv_freq[i], i < D / 2, with its scaling, to the bit as torch computes it (models.md 1.4: e =
+// (float)(2i) / (float)D, p = (float)pow(theta, e), 1.0f / p; scalings in f32).
+void llama_config_inv_freq(const LlamaConfig *config, float *inv_freq);
+
 #endif
