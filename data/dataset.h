@@ -22,9 +22,9 @@ typedef struct Example {
 } Example;
 
 typedef struct DatasetStats {
-  int64_t items, examples;            // in the file; with at least one label
-  int64_t cut, no_label, with_input;  // how many
-  int64_t tokens, label_tokens;       // of the examples; labels after the shift
+  int64_t items, examples;           // in the file; with at least one label
+  int64_t cut, no_label, with_input; // how many
+  int64_t tokens, label_tokens;      // of the examples; labels after the shift
   int32_t shortest, median, p90, p99, longest;
 } DatasetStats;
 

@@ -67,8 +67,8 @@ void tokenizer_encode(const Tokenizer *tokenizer, const char *text, int64_t byte
 
 // The text of the ids, NUL-terminated (*bytes may be NULL), to be freed by the caller. Well-formed
 // UTF-8: what is not becomes U+FFFD as the reference does. Ids out of range are our mistake.
-char *tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, int64_t n,
-                       bool skip_special, int64_t *bytes);
+char *tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, int64_t n, bool skip_special,
+                       int64_t *bytes);
 
 // Decoding while the ids come: what each new id adds to the text, held back until its characters
 // are complete. All pieces together are tokenizer_decode of all ids.
