@@ -106,12 +106,12 @@ typedef struct AdamArgs {
   float beta1, beta2, eps, decay;
 } AdamArgs;
 
-// What a backend has been asked to do since its creation (exact for null; the others count launches
-// only).
+// What a backend has been asked to do since its creation. The null backend counts all three, by the
+// rules at the head of null_backend.c; the others count launches only.
 typedef struct BackendCounts {
   int64_t launches;
-  double flops; // of GEMMs and attention
-  double bytes; // least traffic: every operand once
+  double flops; // of matrix products and attention
+  double bytes; // least traffic: operands read once, results written once, what is added to both
 } BackendCounts;
 
 struct Backend {
