@@ -1,0 +1,283 @@
+// Every key of a run config, and the names of its choices.
+#include "config_options.h"
+
+#include "check.h"
+#include "quote.h"
+
+#include <string.h>
+
+static const char *const dtype_choices[] = {"f32", "bf16"};
+_Static_assert(DT_F32 == 0 && DT_BF16 == 1, "dtype_choices counts as DType does");
+static const char *const format_choices[] = {
+    [DATA_FORMAT_AUTO] = "auto", [DATA_FORMAT_ALPACA] = "alpaca"};
+static const char *const template_choices[TEMPLATE_COUNT] = {
+    [TEMPLATE_ALPACA] = "alpaca",
+    [TEMPLATE_ALPACA_STANFORD] = "alpaca_stanford",
+    [TEMPLATE_ALPACA_SHORT] = "alpaca_short",
+    [TEMPLATE_CHATML] = "chatml",
+    [TEMPLATE_NONE] = "none",
+};
+static const char *const method_choices[] = {[METHOD_LORA] = "lora", [METHOD_FULL] = "full"};
+static const char *const schedule_choices[] = {
+    [SCHEDULE_LINEAR] = "linear",
+    [SCHEDULE_COSINE] = "cosine",
+    [SCHEDULE_CONSTANT] = "constant",
+};
+static const char *const switch_choices[] = {
+    [CHECKPOINTING_OFF] = "off", [CHECKPOINTING_ON] = "on"};
+
+#define AT(field)                                                                                  \
+  .offset = offsetof(RunConfig, field), .bytes = (int64_t)sizeof((RunConfig *)0)->field
+#define TEXT(field) .type = OPTION_TEXT, AT(field), .default_text = ""
+#define INT(field, value, from, to)                                                                \
+  .type = OPTION_INT, AT(field), .default_text = value, .int_least = (from), .int_most = (to)
+#define REAL(field, value, from, to)                                                               \
+  .type = OPTION_REAL, AT(field), .default_text = value, .real_least = (from), .real_most = (to)
+#define BOOL(field, value) .type = OPTION_BOOL, AT(field), .default_text = value
+#define CHOICE(field, value, names)                                                                \
+  .type = OPTION_CHOICE, AT(field), .default_text = value, .choices = (names),                     \
+  .n_choices = (int)(sizeof(names) / sizeof *(names))
+#define DECIDES .decides = true
+
+#define STEPS_MAX 1000000000
+
+// Paths do not decide a run's numbers: what they name may move, and is compared by its content.
+const ConfigOption config_options[] = {
+    {.key = "model.path",
+     TEXT(model.path),
+     .required = true,
+     .meaning = "The model to start from: a Hugging Face folder or a GGUF file."},
+    {.key = "model.dtype",
+     CHOICE(model.dtype, "bf16", dtype_choices),
+     DECIDES,
+     .meaning = "Type of weights and activations. f32 takes twice the memory of bf16. Adapters, "
+                "gradients and moments are f32 either way."},
+    {.key = "data.path",
+     TEXT(data.path),
+     .required = true,
+     .meaning = "The examples: a file with a JSON list, or with one JSON object a line, of "
+                "instruction, input (may be missing) and output."},
+    {.key = "data.format",
+     CHOICE(data.format, "auto", format_choices),
+     .meaning = "Form of the file. auto tells a list from lines by the content."},
+    {.key = "data.template",
+     CHOICE(data.template_kind, "alpaca", template_choices),
+     DECIDES,
+     .meaning =
+         "The text around an instruction and its answer. chatml for SmolLM2-Instruct, alpaca "
+         "for LLaMA base models, alpaca_stanford as the Stanford full fine-tune, "
+         "alpaca_short without the opening sentence, none for the bare instruction."},
+    {.key = "data.cutoff_len",
+     INT(data.cutoff_len, "512", 2, 1 << 20),
+     DECIDES,
+     .meaning = "Longest example in tokens; what is longer is cut at its end."},
+    {.key = "data.train_on_inputs",
+     BOOL(data.train_on_inputs, "false"),
+     DECIDES,
+     .meaning = "Whether the loss counts the prompt's tokens too, or the answer's alone."},
+    {.key = "data.val_set_size",
+     .type = OPTION_SHARE,
+     AT(data.val_set_size),
+     .default_text = "0.05",
+     DECIDES,
+     .meaning = "Examples held out from training to measure the loss on, drawn by the seed."},
+    {.key = "data.shuffle",
+     BOOL(data.shuffle, "true"),
+     DECIDES,
+     .meaning = "Whether each epoch takes the examples in a new order, drawn by the seed."},
+    {.key = "method",
+     CHOICE(method, "lora", method_choices),
+     DECIDES,
+     .meaning = "lora trains small adapters beside frozen weights, full trains every weight."},
+    {.key = "lora.r", INT(lora.r, "8", 1, 1024), DECIDES, .meaning = "Rank of the adapters."},
+    {.key = "lora.alpha",
+     REAL(lora.alpha, "16", 0, 1e6),
+     .open_least = true,
+     DECIDES,
+     .meaning = "An adapter's output is scaled by alpha / r."},
+    {.key = "lora.dropout",
+     REAL(lora.dropout, "0.05", 0, 1),
+     .open_most = true,
+     DECIDES,
+     .meaning = "Share of an adapter's inputs that is dropped while training."},
+    {.key = "lora.rank_stabilised",
+     BOOL(lora.rank_stabilised, "false"),
+     DECIDES,
+     .meaning = "Scale by alpha / sqrt(r) instead of alpha / r."},
+    {.key = "lora.targets",
+     .type = OPTION_WORDS,
+     AT(lora.targets),
+     .default_text = "q_proj,v_proj",
+     DECIDES,
+     .meaning = "The linear layers that get an adapter, among q_proj, k_proj, v_proj, o_proj, "
+                "gate_proj, up_proj, down_proj."},
+    {.key = "lora.init_from",
+     TEXT(lora.init_from),
+     .meaning =
+         "A PEFT adapter folder to start from; empty: a fresh adapter, which changes nothing "
+         "before its first step."},
+    {.key = "train.epochs",
+     INT(train.epochs, "3", 1, 1000000),
+     DECIDES,
+     .meaning = "How often the training examples are gone through."},
+    {.key = "train.max_steps",
+     INT(train.max_steps, "0", 0, STEPS_MAX),
+     DECIDES,
+     .meaning = "Number of optimizer steps, however many epochs that takes; 0: by train.epochs."},
+    {.key = "train.batch_size",
+     INT(train.batch_size, "16", 1, 1 << 20),
+     DECIDES,
+     .meaning = "Sequences of one optimizer step. Memory does not depend on it."},
+    {.key = "train.micro_tokens",
+     INT(train.micro_tokens, "2048", 1, 1 << 24),
+     DECIDES,
+     .meaning =
+         "Most tokens in memory at once: a step's sequences are worked on in packs of at most "
+         "so many. It changes speed, memory and rounding, nothing else."},
+    {.key = "train.lr",
+     REAL(train.lr, "3e-4", 0, 10),
+     DECIDES,
+     .meaning = "The learning rate after warm-up."},
+    {.key = "train.schedule",
+     CHOICE(train.schedule, "linear", schedule_choices),
+     DECIDES,
+     .meaning = "How the learning rate goes on after warm-up: to zero in a line or along a cosine, "
+                "or not at all."},
+    {.key = "train.warmup_steps",
+     INT(train.warmup_steps, "0", 0, STEPS_MAX),
+     DECIDES,
+     .meaning = "Steps in which the learning rate rises from 0; 0: by train.warmup_ratio."},
+    {.key = "train.warmup_ratio",
+     REAL(train.warmup_ratio, "0.03", 0, 1),
+     DECIDES,
+     .meaning = "The same as a share of all steps, rounded up."},
+    {.key = "train.weight_decay",
+     REAL(train.weight_decay, "0", 0, 10),
+     DECIDES,
+     .meaning = "AdamW's decay of weight matrices; vectors (biases, norms) are not decayed."},
+    {.key = "train.beta1",
+     REAL(train.beta1, "0.9", 0, 1),
+     .open_most = true,
+     DECIDES,
+     .meaning = "AdamW's decay of the mean of gradients."},
+    {.key = "train.beta2",
+     REAL(train.beta2, "0.999", 0, 1),
+     .open_most = true,
+     DECIDES,
+     .meaning = "AdamW's decay of the mean of squared gradients."},
+    {.key = "train.eps",
+     REAL(train.eps, "1e-8", 0, 1),
+     .open_least = true,
+     DECIDES,
+     .meaning = "AdamW's term beside the root."},
+    {.key = "train.clip",
+     REAL(train.clip, "1", 0, 1e9),
+     DECIDES,
+     .meaning =
+         "Largest norm of all gradients together; a longer one is scaled down. 0: no limit."},
+    {.key = "train.seed",
+     INT(train.seed, "42", 0, INT64_MAX),
+     DECIDES,
+     .meaning = "Decides the held-out part, the order, initial adapters and dropout."},
+    {.key = "train.eval_steps",
+     INT(train.eval_steps, "0", 0, STEPS_MAX),
+     .meaning = "Steps from one evaluation on the held-out part to the next; 0: only before the "
+                "first step and after the last."},
+    {.key = "train.checkpointing",
+     CHOICE(train.checkpointing, "off", switch_choices),
+     .meaning = "on keeps one activation a layer and computes the others again on the way back: a "
+                "third slower, much less memory, the same bits."},
+    {.key = "train.threads",
+     INT(train.threads, "0", 0, 4096),
+     .meaning = "Threads of the CPU backend; 0: one a core."},
+    {.key = "output.dir",
+     TEXT(output.dir),
+     .required = true,
+     .meaning = "Folder for the adapter, checkpoints and metrics; made if it is not there."},
+    {.key = "output.save_steps",
+     INT(output.save_steps, "0", 0, STEPS_MAX),
+     .meaning = "Steps from one checkpoint to the next; 0: at the end only."},
+    {.key = "output.keep",
+     INT(output.keep, "2", 1, 1000000),
+     .meaning = "How many of the newest checkpoints are kept."},
+    {.key = "resume",
+     TEXT(resume),
+     .meaning =
+         "Goes on from a checkpoint: its folder, or auto for the newest in output.dir; empty: "
+         "from the start."},
+};
+const int config_n_options = (int)(sizeof config_options / sizeof *config_options);
+_Static_assert(sizeof config_options / sizeof *config_options <= CONFIG_OPTIONS_MAX,
+               "CONFIG_OPTIONS_MAX bounds the table");
+
+const ConfigOption *config_option_find(const char *key) {
+  for (int i = 0; i < config_n_options; i++) {
+    if (strcmp(config_options[i].key, key) == 0) return &config_options[i];
+  }
+  return NULL;
+}
+
+static const char *const sections[] = {"model", "data", "lora", "train", "output"};
+enum { N_SECTIONS = sizeof sections / sizeof *sections };
+
+bool config_is_section(const char *section) {
+  for (int i = 0; i < N_SECTIONS; i++) {
+    if (strcmp(sections[i], section) == 0) return true;
+  }
+  return false;
+}
+
+static const char *name_of(const char *key) {
+  const char *dot = strchr(key, '.');
+  return dot == NULL ? key : dot + 1;
+}
+
+const char *config_option_name(const ConfigOption *option) {
+  return name_of(option->key);
+}
+
+const char *config_nearest_key(const char *key) {
+  const char *name = name_of(key);
+  const char *names[CONFIG_OPTIONS_MAX], *keys[CONFIG_OPTIONS_MAX];
+  int n = 0;
+  for (int i = 0; i < config_n_options; i++) { // the right name in no or another section
+    if (strcmp(config_option_name(&config_options[i]), name) == 0) return config_options[i].key;
+  }
+  for (int i = 0; i < config_n_options; i++) { // in its section
+    const char *candidate = config_options[i].key;
+    if (name == key || strncmp(candidate, key, (size_t)(name - key)) != 0) continue;
+    keys[n] = candidate;
+    names[n++] = candidate + (name - key);
+  }
+  const char *nearest = error_nearest(name, names, n);
+  for (int i = 0; i < n; i++) {
+    if (names[i] == nearest) return keys[i];
+  }
+  const char *section = name == key ? error_nearest(key, sections, N_SECTIONS) : NULL;
+  if (section != NULL) return section;
+  for (int i = 0; i < config_n_options; i++) keys[i] = config_options[i].key;
+  return error_nearest(key, keys, config_n_options);
+}
+
+Status config_unknown_key(const char *place, const char *key, Error *err) {
+  const char *nearest = config_nearest_key(key);
+  if (nearest != NULL) {
+    return error_set(err, STATUS_USAGE, "%s: there is no key %s; did you mean '%s'?", place,
+                     quote_text(key).text, nearest);
+  }
+  return error_set(err, STATUS_USAGE,
+                   "%s: there is no key %s; vma-train --print-config shows every key", place,
+                   quote_text(key).text);
+}
+
+const char *template_kind_name(TemplateKind kind) {
+  CHECK((int)kind >= 0 && kind < TEMPLATE_COUNT, "template %d", (int)kind);
+  return template_choices[kind];
+}
+
+TemplateKind template_kind_from_name(const char *name) {
+  for (int i = 0; i < TEMPLATE_COUNT; i++) {
+    if (strcmp(template_choices[i], name) == 0) return (TemplateKind)i;
+  }
+  return TEMPLATE_COUNT;
+}

@@ -1,0 +1,314 @@
+// One value of one key: read from its text, printed as YAML, and the words for what it may be.
+//
+// Numbers are written in decimal: an integer without leading zeros (YAML 1.1 reads those as octal),
+// a real with an optional fraction and exponent ("1e-4" is a number here, which YAML 1.1 would make
+// a text).
+#include "config_options.h"
+#include "quote.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *field(const ConfigOption *option, RunConfig *config) {
+  return (char *)config + option->offset;
+}
+
+static const void *const_field(const ConfigOption *option, const RunConfig *config) {
+  return (const char *)config + option->offset;
+}
+
+OptionExpected option_expected(const ConfigOption *option) {
+  OptionExpected e = {{0}};
+  size_t room = sizeof e.text, used = 0;
+  switch (option->type) {
+  case OPTION_TEXT:
+    snprintf(e.text, room, "a text of at most %d bytes", CONFIG_TEXT_BYTES - 1);
+    break;
+  case OPTION_INT:
+    if (option->int_most == INT64_MAX) {
+      snprintf(e.text, room, "an integer from %lld to 2^63 - 1", (long long)option->int_least);
+    } else {
+      snprintf(e.text, room, "an integer from %lld to %lld", (long long)option->int_least,
+               (long long)option->int_most);
+    }
+    break;
+  case OPTION_REAL:
+    snprintf(e.text, room, "a number %s %g and %s %g", option->open_least ? "above" : "from",
+             option->real_least, option->open_most ? "below" : "at most", option->real_most);
+    break;
+  case OPTION_BOOL:
+    snprintf(e.text, room, "true or false");
+    break;
+  case OPTION_CHOICE:
+    for (int i = 0; i < option->n_choices && used < room; i++) {
+      const char *before = i == 0 ? "" : i + 1 < option->n_choices ? ", " : " or ";
+      used += (size_t)snprintf(e.text + used, room - used, "%s%s", before, option->choices[i]);
+    }
+    break;
+  case OPTION_SHARE:
+    snprintf(e.text, room, "a number of examples (40) or a share between 0 and 1 (0.05)");
+    break;
+  case OPTION_WORDS:
+    snprintf(e.text, room,
+             "1 to %d different names of at most %d letters, digits, '_', '.' and '-'",
+             CONFIG_LIST_MAX, CONFIG_WORD_BYTES - 1);
+    break;
+  }
+  return e;
+}
+
+static bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+static int64_t skip_digits(const char *text, int64_t at) {
+  while (is_digit(text[at])) at++;
+  return at;
+}
+
+// `text` is NUL-terminated.
+static bool parse_int(const char *text, int64_t *value) {
+  int64_t sign = text[0] == '-', end = skip_digits(text, sign);
+  if (end == sign || text[end] != '\0' || (text[sign] == '0' && end > sign + 1)) return false;
+  errno = 0;
+  *value = strtoll(text, NULL, 10);
+  return errno == 0;
+}
+
+static bool parse_real(const char *text, double *value) {
+  int64_t at = text[0] == '-' || text[0] == '+';
+  int64_t whole = skip_digits(text, at), end = whole;
+  if (text[end] == '.') end = skip_digits(text, end + 1);
+  if (end - at - (end > whole) < 1) return false; // no digit at all
+  if (text[end] == 'e' || text[end] == 'E') {
+    int64_t exponent = end + 1;
+    if (text[exponent] == '-' || text[exponent] == '+') exponent++;
+    end = skip_digits(text, exponent);
+    if (end == exponent) return false;
+  }
+  if (text[end] != '\0') return false;
+  *value = strtod(text, NULL);
+  return isfinite(*value);
+}
+
+static bool set_int(const ConfigOption *option, void *out, const char *text) {
+  int64_t value;
+  if (!parse_int(text, &value) || value < option->int_least || value > option->int_most) {
+    return false;
+  }
+  *(int64_t *)out = value;
+  return true;
+}
+
+static bool set_real(const ConfigOption *option, void *out, const char *text) {
+  double value;
+  if (!parse_real(text, &value)) return false;
+  if (value < option->real_least || (option->open_least && value == option->real_least)) {
+    return false;
+  }
+  if (value > option->real_most || (option->open_most && value == option->real_most)) return false;
+  *(double *)out = value + 0.0; // no -0
+  return true;
+}
+
+static bool set_choice(const ConfigOption *option, void *out, const char *text) {
+  for (int i = 0; i < option->n_choices; i++) {
+    if (strcmp(option->choices[i], text) != 0) continue;
+    *(unsigned *)out = (unsigned)i;
+    return true;
+  }
+  return false;
+}
+
+static bool set_share(void *out, const char *text) {
+  ConfigShare *share = out;
+  int64_t count;
+  double fraction;
+  if (parse_int(text, &count)) {
+    if (count < 0) return false;
+    *share = (ConfigShare){.count = count};
+    return true;
+  }
+  if (!parse_real(text, &fraction) || fraction < 0 || fraction >= 1) return false;
+  *share = (ConfigShare){.fraction = fraction + 0.0};
+  return true;
+}
+
+static bool set_bool(void *out, const char *text) {
+  bool value = strcmp(text, "true") == 0;
+  if (!value && strcmp(text, "false") != 0) return false;
+  *(bool *)out = value;
+  return true;
+}
+
+// Reads the words between commas.
+static bool add_words(ConfigWords *list, const char *text, int64_t size) {
+  for (int64_t from = 0; from <= size;) {
+    const char *comma = memchr(text + from, ',', (size_t)(size - from));
+    int64_t end = comma != NULL ? comma - text : size, next = end + 1;
+    while (from < end && text[from] == ' ') from++;
+    while (end > from && text[end - 1] == ' ') end--;
+    if (end == from || end - from >= CONFIG_WORD_BYTES || list->n == CONFIG_LIST_MAX) return false;
+    char word[CONFIG_WORD_BYTES] = "";
+    for (int64_t i = 0; i < end - from; i++) {
+      char c = text[from + i];
+      bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c);
+      if (!letter && c != '_' && (i == 0 || (c != '.' && c != '-'))) return false;
+      word[i] = c;
+    }
+    for (int i = 0; i < list->n; i++) {
+      if (strcmp(list->words[i], word) == 0) return false;
+    }
+    memcpy(list->words[list->n++], word, sizeof word);
+    from = next;
+  }
+  return true;
+}
+
+static bool is_utf8(const char *text, int64_t size) {
+  for (int64_t i = 0; i < size;) {
+    int n = utf8_character_length((const uint8_t *)text + i, size - i);
+    if (n == 0) return false;
+    i += n;
+  }
+  return true;
+}
+
+static bool set_text(void *out, const char *text, int64_t size) {
+  if (size >= CONFIG_TEXT_BYTES || !is_utf8(text, size)) return false;
+  memset(out, 0, CONFIG_TEXT_BYTES);
+  memcpy(out, text, (size_t)size);
+  return true;
+}
+
+static bool set_words(void *out, const char *text, int64_t size) {
+  ConfigWords list = {0};
+  if (!add_words(&list, text, size)) return false;
+  memcpy(out, &list, sizeof list);
+  return true;
+}
+
+static Status wrong_value(const ConfigOption *option, const char *text, int64_t size,
+                          const char *place, Error *err) {
+  return error_set(err, STATUS_USAGE, "%s: %s: expected %s, found %s", place, option->key,
+                   option_expected(option).text,
+                   size == 0 ? "nothing" : quote_bytes(text, size).text);
+}
+
+Status option_set(const ConfigOption *option, RunConfig *config, const char *text, int64_t size,
+                  const char *place, Error *err) {
+  char copy[256] = ""; // more than any number or choice
+  bool is_short = size < (int64_t)sizeof copy && memchr(text, '\0', (size_t)size) == NULL;
+  if (is_short) memcpy(copy, text, (size_t)size);
+  void *out = field(option, config);
+  bool ok = false;
+  switch (option->type) {
+  case OPTION_TEXT:
+    ok = memchr(text, '\0', (size_t)size) == NULL && set_text(out, text, size);
+    break;
+  case OPTION_WORDS:
+    ok = set_words(out, text, size);
+    break;
+  case OPTION_INT:
+    ok = is_short && set_int(option, out, copy);
+    break;
+  case OPTION_REAL:
+    ok = is_short && set_real(option, out, copy);
+    break;
+  case OPTION_BOOL:
+    ok = is_short && set_bool(out, copy);
+    break;
+  case OPTION_CHOICE:
+    ok = is_short && set_choice(option, out, copy);
+    break;
+  case OPTION_SHARE:
+    ok = is_short && set_share(out, copy);
+    break;
+  }
+  return ok ? STATUS_OK : wrong_value(option, text, size, place, err);
+}
+
+void option_words_clear(const ConfigOption *option, RunConfig *config) {
+  memset(field(option, config), 0, sizeof(ConfigWords));
+}
+
+Status option_words_add(const ConfigOption *option, RunConfig *config, const char *text,
+                        int64_t size, const char *place, Error *err) {
+  bool single = memchr(text, ',', (size_t)size) == NULL;
+  if (single && add_words(field(option, config), text, size)) return STATUS_OK;
+  return wrong_value(option, text, size, place, err);
+}
+
+// The shortest text that reads back to the same double.
+static void print_real(double value, FILE *out) {
+  char text[40];
+  for (int digits = 1; digits <= 17; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, value);
+    if (strtod(text, NULL) == value) break;
+  }
+  fputs(text, out);
+}
+
+// Whether a YAML reader may take the character for a line break or refuse it where it stands.
+static bool must_escape(uint32_t c) {
+  return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x2028 || c == 0x2029 || c == 0xFEFF ||
+         c == 0xFFFE || c == 0xFFFF;
+}
+
+static void print_quoted(const char *text, FILE *out) {
+  const uint8_t *at = (const uint8_t *)text;
+  int64_t left = (int64_t)strlen(text);
+  fputc('"', out);
+  while (left > 0) {
+    int n = utf8_character_length(at, left); // option_set lets only UTF-8 in
+    uint32_t c = n <= 1 ? at[0] : at[0] & (0x7Fu >> n);
+    for (int i = 1; i < n; i++) c = c << 6 | (at[i] & 0x3Fu);
+    if (n == 0) n = 1;
+    if (must_escape(c)) {
+      fprintf(out, "\\u%04X", (unsigned)c);
+    } else {
+      if (c == '"' || c == '\\') fputc('\\', out);
+      fwrite(at, 1, (size_t)n, out);
+    }
+    at += n;
+    left -= n;
+  }
+  fputc('"', out);
+}
+
+void option_print(const ConfigOption *option, const RunConfig *config, FILE *out) {
+  const void *value = const_field(option, config);
+  const ConfigShare *share = value;
+  const ConfigWords *list = value;
+  switch (option->type) {
+  case OPTION_TEXT:
+    print_quoted(value, out);
+    break;
+  case OPTION_INT:
+    fprintf(out, "%lld", (long long)*(const int64_t *)value);
+    break;
+  case OPTION_REAL:
+    print_real(*(const double *)value, out);
+    break;
+  case OPTION_BOOL:
+    fputs(*(const bool *)value ? "true" : "false", out);
+    break;
+  case OPTION_CHOICE:
+    fputs(option->choices[*(const unsigned *)value], out);
+    break;
+  case OPTION_SHARE:
+    if (share->fraction > 0) {
+      print_real(share->fraction, out);
+    } else {
+      fprintf(out, "%lld", (long long)share->count);
+    }
+    break;
+  case OPTION_WORDS:
+    fputc('[', out);
+    for (int i = 0; i < list->n; i++) fprintf(out, "%s%s", i == 0 ? "" : ", ", list->words[i]);
+    fputc(']', out);
+    break;
+  }
+}
