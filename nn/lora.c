@@ -28,20 +28,26 @@ static const char *last_name(const char *module) {
   return dot != NULL ? dot + 1 : module;
 }
 
+void lora_tail(char tail[LORA_TAIL_MAX], char matrix, int index) {
+  if (index == 0) {
+    snprintf(tail, LORA_TAIL_MAX, ".lora_%c.weight", matrix);
+  } else {
+    snprintf(tail, LORA_TAIL_MAX, ".lora_%c.%d.weight", matrix, index);
+  }
+}
+
 static void attach(ParamTable *table, LinearPart *part, const char *module, int bucket,
                    const LoraSpec *spec, int index, bool trainable, uint32_t tensor_id) {
   Tensor w = part->weight->value.t;
-  // The first adapter has PEFT's names; further ones carry their number.
-  char tag[16] = "";
-  if (index > 0) snprintf(tag, sizeof tag, ".%d", index);
   DType dtype = w.dtype == DT_F64 ? DT_F64 : DT_F32;
   int64_t a_shape[] = {spec->r, w.cols}, b_shape[] = {w.rows, spec->r};
   Adapter *adapter = &part->adapters[index];
   CHECK(adapter->a == NULL, "%s has adapter %d already", module, index);
-  adapter->a =
-      param_declare(table, dtype, bucket, 0, true, 2, a_shape, "%s.lora_A%s.weight", module, tag);
-  adapter->b =
-      param_declare(table, dtype, bucket, 0, true, 2, b_shape, "%s.lora_B%s.weight", module, tag);
+  char tail[LORA_TAIL_MAX];
+  lora_tail(tail, 'A', index);
+  adapter->a = param_declare(table, dtype, bucket, 0, true, 2, a_shape, "%s%s", module, tail);
+  lora_tail(tail, 'B', index);
+  adapter->b = param_declare(table, dtype, bucket, 0, true, 2, b_shape, "%s%s", module, tail);
   adapter->a->adapter = adapter->b->adapter = true;
   adapter->a->trainable = adapter->b->trainable = trainable;
   double r = (double)spec->r;
@@ -106,20 +112,6 @@ static uint64_t name_key(uint64_t seed, const char *name) { // FNV-1a
   return h;
 }
 
-static void copy_in_floats(Backend *be, Tensor t, const float *values) {
-  if (t.dtype == DT_F32) {
-    be->copy_in(be, t, values);
-    return;
-  }
-  CHECK(t.dtype == DT_F64, "an adapter in %s", dtype_info(t.dtype)->name);
-  int64_t n = tensor_count(t);
-  double *wide = malloc((size_t)n * sizeof *wide);
-  CHECK(wide != NULL, "no memory for an adapter");
-  for (int64_t i = 0; i < n; i++) wide[i] = values[i];
-  be->copy_in(be, t, wide);
-  free(wide);
-}
-
 void lora_init_weights(ParamTable *table, Backend *be, uint64_t seed) {
   for (int64_t i = 0; i < table->n; i++) {
     Param *p = &table->items[i];
@@ -133,7 +125,7 @@ void lora_init_weights(ParamTable *table, Backend *be, uint64_t seed) {
       double bound = 1.0 / sqrt((double)t.cols);
       for (int64_t k = 0; k < n; k++) values[k] = (float)((2.0 * rng_uniform(&rng) - 1.0) * bound);
     }
-    copy_in_floats(be, t, values);
+    param_write(be, t, values);
     free(values);
   }
 }

@@ -25,8 +25,26 @@ Status lora_attach(ParamTable *table, Linear *const *linears, const int *buckets
 // 0.
 void lora_init_weights(ParamTable *table, Backend *be, uint64_t seed);
 
-// Copies an adapter that was read from a folder into the attached A and B; wrong names or shapes
-// are errors.
+enum { LORA_TAIL_MAX = 32 };
+
+// What follows the module in the name of an adapter's weight, matrix 'A' or 'B': PEFT's own for
+// adapter 0, ".lora_A.weight" ("base_model.model." before the module is only in files); further
+// ones carry their number, ".lora_A.1.weight".
+void lora_tail(char tail[LORA_TAIL_MAX], char matrix, int index);
+
+// The spec of an adapter that was read from a folder; its targets are the adapter's own strings.
+LoraSpec lora_spec_of(const PeftAdapter *adapter);
+
+// Copies an adapter that was read from a folder into the attached A and B of adapter `index`.
+// Module names are the same on both sides. STATUS_DATA, and nothing is copied, when the adapter has
+// a module that the model lacks or that was not attached, lacks one that was, or differs in a
+// shape: the message names the tensor, not the folder.
 Status lora_load(ParamTable *table, Backend *be, const PeftAdapter *adapter, int index, Error *err);
+
+// The attached A and B of adapter `index` as an adapter to write: their values, r, alpha, dropout,
+// scale and targets of the spec; what the file's metadata holds (base_model, template_name, ...) is
+// the caller's to set. Release with peft_adapter_free, also after STATUS_MEMORY, the only error.
+Status lora_collect(PeftAdapter *adapter, const ParamTable *table, Backend *be, int index,
+                    const LoraSpec *spec, Error *err);
 
 #endif

@@ -4,8 +4,7 @@
 typedef struct NormRecord {
   Record header;
   Value *z, *y, *trunk, *branch; // trunk NULL: no add
-  int64_t trunk_last_use;
-  Param *w, *b; // b NULL: RMSNorm
+  Param *w, *b;                  // b NULL: RMSNorm
   Tensor mean, rstd;
 } NormRecord;
 
@@ -25,15 +24,14 @@ static void norm_back(Ctx *ctx, Record *record) {
                                 r->mean, r->rstd, r->w->value.t);
   }
   if (r->trunk != NULL && r->z->needs_grad) {
-    tape_share_residual(ctx, r->z, r->trunk, r->branch, r->trunk_last_use, r->branch->made_by);
+    tape_share_residual(ctx, r->z, r->trunk, r->branch);
   }
 }
 
 // x alone, or x + d into a kept z. b NULL: RMSNorm.
 static Value *norm(Ctx *ctx, Value **z_out, Value *x, Value *d, Param *w, Param *b, float eps,
                    Life life) {
-  int64_t trunk_last_use = x->last_use;
-  bool needs = tape_reads(ctx, (Value *[]){x, d}, 2);
+  bool needs = d != NULL ? tape_reads_residual(ctx, x, d) : tape_reads(ctx, &x, 1);
   Value *z = x;
   if (d != NULL) {
     z = value_new(ctx, KEEP, x->t.rows, x->t.cols, "residual");
@@ -58,7 +56,6 @@ static Value *norm(Ctx *ctx, Value **z_out, Value *x, Value *d, Param *w, Param 
     r->y = y;
     r->trunk = d != NULL ? x : NULL;
     r->branch = d;
-    r->trunk_last_use = trunk_last_use;
     r->w = w;
     r->b = b;
     r->mean = mean;

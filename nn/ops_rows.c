@@ -63,17 +63,15 @@ Value *op_gather_rows(Ctx *ctx, Value *x, Tensor rows, Life life) {
 typedef struct AddRecord {
   Record header;
   Value *z, *trunk, *branch;
-  int64_t trunk_last_use;
 } AddRecord;
 
 static void add_back(Ctx *ctx, Record *record) {
   AddRecord *r = (AddRecord *)record;
-  tape_share_residual(ctx, r->z, r->trunk, r->branch, r->trunk_last_use, r->branch->made_by);
+  tape_share_residual(ctx, r->z, r->trunk, r->branch);
 }
 
 Value *op_add(Ctx *ctx, Value *out, Value *a, Value *b, Life life) {
-  int64_t trunk_last_use = a->last_use;
-  bool needs = tape_reads(ctx, (Value *[]){a, b}, 2);
+  bool needs = tape_reads_residual(ctx, a, b);
   if (out == NULL) out = value_new(ctx, life, a->t.rows, a->t.cols, "sum");
   out->needs_grad = needs;
   out->made_by = ctx->serial;
@@ -83,7 +81,6 @@ Value *op_add(Ctx *ctx, Value *out, Value *a, Value *b, Life life) {
     r->z = out;
     r->trunk = a;
     r->branch = b;
-    r->trunk_last_use = trunk_last_use;
   }
   return out;
 }

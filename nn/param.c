@@ -1,5 +1,6 @@
 #include "param.h"
 
+#include "bf16.h"
 #include "check.h"
 
 #include <stdarg.h>
@@ -246,4 +247,45 @@ Tensor param_group_grad(const Param *first, int n) {
 
 void param_zero_grads(ParamTable *table, Backend *be) {
   for (int64_t i = 0; i < table->n_buckets; i++) be->fill(be, table->buckets[i].g, 0);
+}
+
+// ---- values ----
+
+// Room for a tensor's elements as the backend copies them.
+static void *host_copy(Tensor t) {
+  void *memory = malloc((size_t)dtype_bytes(t.dtype, tensor_count(t)) + 1);
+  CHECK(memory != NULL, "no memory for a copy of %lld values", (long long)tensor_count(t));
+  return memory;
+}
+
+void param_read(Backend *be, float *out, Tensor t) {
+  if (t.dtype == DT_F32) {
+    be->copy_out(be, out, t);
+    return;
+  }
+  CHECK(t.dtype == DT_BF16 || t.dtype == DT_F64, "a weight in %s", dtype_info(t.dtype)->name);
+  void *memory = host_copy(t);
+  be->copy_out(be, memory, t);
+  for (int64_t i = 0; i < tensor_count(t); i++) {
+    out[i] = t.dtype == DT_F64 ? (float)((double *)memory)[i] : bf16_to_f32(((bf16 *)memory)[i]);
+  }
+  free(memory);
+}
+
+void param_write(Backend *be, Tensor t, const float *values) {
+  if (t.dtype == DT_F32) {
+    be->copy_in(be, t, values);
+    return;
+  }
+  CHECK(t.dtype == DT_BF16 || t.dtype == DT_F64, "a weight in %s", dtype_info(t.dtype)->name);
+  void *memory = host_copy(t);
+  for (int64_t i = 0; i < tensor_count(t); i++) {
+    if (t.dtype == DT_F64) {
+      ((double *)memory)[i] = values[i];
+    } else {
+      ((bf16 *)memory)[i] = bf16_from_f32(values[i]);
+    }
+  }
+  be->copy_in(be, t, memory);
+  free(memory);
 }

@@ -78,6 +78,12 @@ Tensor param_group_grad(const Param *first, int n);
 // Zeroes all gradients.
 void param_zero_grads(ParamTable *table, Backend *be);
 
+// Values of a weight (value.t) or of its gradient (value.grad), dense, as floats of this process:
+// f32 and f64 are converted, bf16 is rounded to nearest even. For loading, saving and tests: they
+// wait for the backend, and take memory of their own for anything but f32.
+void param_read(Backend *be, float *out, Tensor t);
+void param_write(Backend *be, Tensor t, const float *values);
+
 int64_t param_count(const ParamTable *table, bool trainable_only);
 
 #endif

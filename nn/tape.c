@@ -53,18 +53,24 @@ void *tape_push(Ctx *ctx, size_t size, void (*backward)(Ctx *, Record *)) {
   return r;
 }
 
-void tape_share_residual(Ctx *ctx, Value *z, Value *x, Value *d, int64_t x_last_use,
-                         int64_t d_made_by) {
-  Tensor dz = value_grad(ctx, z);
-  if (d->needs_grad) {
-    CHECK(!tensor_given(d->grad), "the branch of a residual add is read by another op");
-    d->grad = dz;
+bool tape_reads_residual(Ctx *ctx, Value *x, Value *d) {
+  if (ctx->recording && d->needs_grad) {
+    CHECK(d->last_use < d->made_by, "the branch of a residual add is read by another op too");
+    CHECK(!x->needs_grad || x->last_use < d->made_by,
+          "the trunk of a residual add is read between the branch's last op and the add");
   }
-  if (!x->needs_grad) return;
-  CHECK(!tensor_given(x->grad), "the trunk of a residual add is read again after it");
-  CHECK(!d->needs_grad || x_last_use <= d_made_by,
-        "the trunk is read between the branch's end and its add");
-  x->grad = dz;
+  return tape_reads(ctx, (Value *[]){x, d}, 2);
+}
+
+void tape_share_residual(Ctx *ctx, Value *z, Value *x, Value *d) {
+  Tensor dz = value_grad(ctx, z);
+  Value *operands[] = {x, d};
+  for (int i = 0; i < 2; i++) {
+    if (!operands[i]->needs_grad) continue;
+    CHECK(!tensor_given(operands[i]->grad), "the %s of a residual add is read after it",
+          i == 0 ? "trunk" : "branch");
+    operands[i]->grad = dz;
+  }
 }
 
 static void run_records(Ctx *ctx) {

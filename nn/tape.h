@@ -72,10 +72,15 @@ bool tape_reads(Ctx *ctx, Value *const *inputs, int n);
 // ctx->recording.
 void *tape_push(Ctx *ctx, size_t size, void (*backward)(Ctx *, Record *));
 
-// After z = x + d: gives dz's buffer to x and d, who share it (no copy). Sound only if nothing
-// reads x between the op that made d and the add: checked.
-void tape_share_residual(Ctx *ctx, Value *z, Value *x, Value *d, int64_t x_last_use,
-                         int64_t d_made_by);
+// An add of a branch to its trunk, z = x + d, calls this in place of tape_reads. In the backward z,
+// x and d will share one gradient buffer (tape_share_residual), which is sound only if nothing but
+// the add reads d, and if neither the op that made d nor anything after it reads x: their backward
+// would add to the buffer while it is still read as dd. Checked while recording.
+bool tape_reads_residual(Ctx *ctx, Value *x, Value *d);
+
+// The backward of z = x + d: dz's buffer becomes that of x and d as well, without a copy. Neither
+// may have one already (it would be read by an op after the add): checked.
+void tape_share_residual(Ctx *ctx, Value *z, Value *x, Value *d);
 
 // Runs all records backward, newest first, and forgets them. The caller has put gradients into the
 // last values.
