@@ -1,0 +1,163 @@
+#include "engine.h"
+
+#include "check.h"
+
+#include <stdio.h>
+#include <string.h>
+
+// ---- opening ----
+
+static void open_tokenizer(Engine *e) {
+  const Gguf *gguf = store_gguf(e->store);
+  Status status = gguf != NULL
+                      ? tokenizer_from_gguf(&e->tokenizer, gguf, &e->tokenizer_error)
+                      : tokenizer_open(&e->tokenizer, store_folder(e->store), &e->tokenizer_error);
+  if (status != STATUS_OK) e->tokenizer = NULL;
+}
+
+// The file says which weights and which template an adapter was made for; other tools' adapters
+// do not say.
+static Status check_adapter(Engine *e, const char *folder, Error *err) {
+  Status status = STATUS_OK;
+  const PeftAdapter *a = &e->adapter;
+  if (a->template_name != NULL) {
+    e->adapter_template = template_kind_from_name(a->template_name);
+    if (e->adapter_template == TEMPLATE_COUNT) {
+      return error_set(err, STATUS_DATA,
+                       "%s: its metadata name a template '%s' that this program does not know",
+                       folder, a->template_name);
+    }
+  }
+  if (a->base_hash != NULL) {
+    char hash[65];
+    TRY(store_hash(e->store, hash, err));
+    if (strcmp(hash, a->base_hash) != 0) {
+      snprintf(e->warning, sizeof e->warning,
+               "adapter %s was made for other weights than %s (base hash %.12s..., here %.12s...): "
+               "answers may be poor",
+               folder, store_path(e->store), a->base_hash, hash);
+    }
+  }
+done:
+  return status;
+}
+
+static Status open_adapter(Engine *e, const char *folder, Error *err) {
+  Status status = STATUS_OK;
+  TRY(peft_adapter_read(&e->adapter, folder, err));
+  e->has_adapter = true;
+  TRY(check_adapter(e, folder, err));
+  LoraSpec spec = {.r = e->adapter.r,
+                   .alpha = (float)e->adapter.alpha,
+                   .rank_stabilised = e->adapter.rank_stabilised,
+                   .n_targets = (int)e->adapter.n_targets,
+                   .targets = (const char *const *)e->adapter.targets};
+  status = llama_attach_lora(&e->model, &spec, 0, false, err);
+  if (status != STATUS_OK) {
+    error_prefix(err, "%s does not fit %s", folder, store_path(e->store));
+    status = STATUS_DATA; // of the adapter's file, no key of a config
+  }
+done:
+  return status;
+}
+
+Status engine_open(Engine *e, const EngineOptions *options, Error *err) {
+  Status status = STATUS_OK;
+  LlamaConfig config;
+  *e = (Engine){.adapter_template = TEMPLATE_COUNT};
+  TRY(store_open(&e->store, options->model, err));
+  TRY(llama_config_load(&config, e->store, err));
+  open_tokenizer(e);
+  CpuOptions cpu = {.threads = options->threads, .reference = options->reference};
+  TRY(backend_cpu_open(&e->be, &cpu, err));
+  llama_init(&e->model, &config, options->dtype);
+  if (options->adapter != NULL) TRY(open_adapter(e, options->adapter, err));
+  param_make_buckets(&e->model.params);
+done:
+  if (status != STATUS_OK) engine_close(e);
+  return status;
+}
+
+void engine_close(Engine *e) {
+  memory_close(&e->memory);
+  llama_free(&e->model);
+  peft_adapter_free(&e->adapter);
+  tokenizer_close(e->tokenizer);
+  store_close(e->store);
+  if (e->be != NULL) e->be->close(e->be);
+  *e = (Engine){0};
+}
+
+Status engine_need_tokenizer(const Engine *e, Error *err) {
+  if (e->tokenizer != NULL) return STATUS_OK;
+  return error_set(err, e->tokenizer_error.status, "%s", e->tokenizer_error.message);
+}
+
+// ---- memory and weights ----
+
+static Ctx make_ctx(const Llama *model, Memory *memory) {
+  return (Ctx){
+      .be = memory->be, .step = &memory->step, .host = &memory->host, .dtype = model->dtype};
+}
+
+static Status plan_memory(Engine *e, Rehearsal rehearsal, const void *args, MemoryPlan *plan,
+                          Error *err) {
+  Status status = STATUS_OK;
+  Backend *null_backend = NULL;
+  Memory memory = {0};
+  TRY(backend_null_open(&null_backend, err));
+  TRY(memory_open_rehearsal(&memory, null_backend, err));
+  llama_place(&e->model, null_backend, &memory.weights, &memory.state);
+  Ctx ctx = make_ctx(&e->model, &memory);
+  rehearsal(&ctx, &e->model, &memory.cache, args);
+  *plan = memory_peak(&memory);
+done:
+  memory_close(&memory);
+  if (null_backend != NULL) null_backend->close(null_backend);
+  return status;
+}
+
+Status engine_load(Engine *e, Rehearsal rehearsal, const void *args, Error *err) {
+  Status status = STATUS_OK;
+  MemoryPlan plan;
+  TRY(plan_memory(e, rehearsal, args, &plan, err));
+  TRY(memory_open(&e->memory, e->be, &plan, err));
+  llama_place(&e->model, e->be, &e->memory.weights, &e->memory.state);
+  TRY(llama_load(&e->model, e->be, e->store, err));
+  if (e->has_adapter) TRY(lora_load(&e->model.params, e->be, &e->adapter, 0, err));
+  e->ctx = make_ctx(&e->model, &e->memory);
+done:
+  return status;
+}
+
+// ---- ids ----
+
+static int add_id(int32_t *ids, int n, int64_t id) {
+  if (id < 0) return n;
+  for (int i = 0; i < n; i++) {
+    if (ids[i] == id) return n;
+  }
+  ids[n] = (int32_t)id;
+  return n + 1;
+}
+
+int engine_stop_ids(const Engine *e, TemplateKind kind, int32_t *ids) {
+  int n = 0;
+  for (int i = 0; i < e->model.config.n_eos; i++) n = add_id(ids, n, e->model.config.eos_ids[i]);
+  if (e->tokenizer == NULL) return n;
+  n = add_id(ids, n, tokenizer_eos(e->tokenizer));
+  if (kind == TEMPLATE_CHATML) n = add_id(ids, n, tokenizer_find(e->tokenizer, "<|im_end|>"));
+  return n;
+}
+
+Status engine_check_ids(const Engine *e, const int32_t *ids, int64_t n, Error *err) {
+  int64_t vocab = e->model.config.vocab;
+  for (int64_t i = 0; i < n; i++) {
+    if (ids[i] >= 0 && ids[i] < vocab) continue;
+    return error_set(err, STATUS_DATA,
+                     "%s: its tokenizer gives id %d, its vocabulary has %lld: the tokenizer "
+                     "belongs to another model",
+                     store_path(e->store), ids[i], (long long)vocab);
+  }
+  return STATUS_OK;
+}

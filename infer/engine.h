@@ -1,0 +1,63 @@
+// A model ready to run: its files, tokenizer and adapter opened, its memory planned and its weights
+// loaded.
+//
+// Two steps, so that what is wrong with a prompt or an input file is said before the weights are
+// read: engine_open reads headers only; engine_load rehearses the largest steps on the null
+// backend, which gives every arena's exact size, allocates once and loads.
+#ifndef VMA_ENGINE_H
+#define VMA_ENGINE_H
+
+#include "backend.h"
+#include "config.h"
+#include "llama.h"
+#include "memory.h"
+#include "peft_adapter.h"
+#include "tokenizer.h"
+
+typedef struct EngineOptions {
+  const char *model;   // a folder, a .safetensors or a .gguf file
+  const char *adapter; // a PEFT folder, or NULL
+  DType dtype;         // of weights and activations: DT_F32 or DT_BF16
+  int threads;         // 0: one a core
+  bool reference;      // the plain C ops: tests
+} EngineOptions;
+
+typedef struct Engine {
+  Backend *be;
+  TensorStore *store;
+  Llama model;
+  PeftAdapter adapter;
+  bool has_adapter;
+  TemplateKind adapter_template; // TEMPLATE_COUNT: the adapter does not say, or there is none
+  Tokenizer *tokenizer;          // NULL: none, and tokenizer_error says why
+  Error tokenizer_error;
+  char warning[1200]; // "" or what a user should know: the adapter was made for other weights
+  Memory memory;
+  Ctx ctx; // of the loaded model; not recording
+} Engine;
+
+// Opens everything but the weights. A tokenizer that cannot be opened is no error here
+// (engine_need_tokenizer): scoring ids needs none. On failure nothing is left open.
+Status engine_open(Engine *engine, const EngineOptions *options, Error *err);
+void engine_close(Engine *engine);
+
+// The error with which the tokenizer could not be opened.
+Status engine_need_tokenizer(const Engine *engine, Error *err);
+
+// Runs the largest steps to come on the given context; `cache` is the arena for a KvCache.
+typedef void (*Rehearsal)(Ctx *ctx, Llama *model, Arena *cache, const void *args);
+
+// Afterwards engine->ctx runs the model, and engine->memory.cache has room for what the rehearsal
+// took of it.
+Status engine_load(Engine *engine, Rehearsal rehearsal, const void *args, Error *err);
+
+// The ids that end a text: the model's, the tokenizer's EOS and, for chatml, <|im_end|>.
+// Returns how many; at most ENGINE_STOPS_MAX.
+enum { ENGINE_STOPS_MAX = LLAMA_EOS_MAX + 2 };
+int engine_stop_ids(const Engine *engine, TemplateKind kind, int32_t *ids);
+
+// OK when every id is a row of the model's vocabulary. STATUS_DATA: the tokenizer is another
+// model's.
+Status engine_check_ids(const Engine *engine, const int32_t *ids, int64_t n, Error *err);
+
+#endif
