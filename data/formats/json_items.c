@@ -370,6 +370,11 @@ const char *json_items_path(const JsonItems *items) {
   return items->path;
 }
 
+const void *json_items_file(const JsonItems *items, int64_t *bytes) {
+  *bytes = items->file.size;
+  return items->file.data;
+}
+
 void json_items_progress(const JsonItems *items, int64_t *done, int64_t *total) {
   *done = items->scan.pos;
   *total = items->scan.size;

@@ -42,6 +42,9 @@ Status json_items_error(const JsonItems *items, const JsonItem *item, Error *err
 
 const char *json_items_path(const JsonItems *items);
 
+// The file's own bytes (of a compressed one the compressed), alive until json_items_close.
+const void *json_items_file(const JsonItems *items, int64_t *bytes);
+
 // How far the reading is: bytes consumed and bytes in all.
 void json_items_progress(const JsonItems *items, int64_t *done, int64_t *total);
 
