@@ -1,5 +1,7 @@
 #include "bytes.h"
 
+#include "bf16.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,4 +108,65 @@ void gguf_put_tensor(Bytes *bytes, const char *name, uint32_t n_dims, const uint
 
 void gguf_put_padding(Bytes *bytes, int64_t alignment) {
   while (bytes->size % alignment != 0) bytes_u8(bytes, 0);
+}
+
+uint32_t bytes_draw(uint64_t *state) {
+  *state = *state * 6364136223846793005u + 1442695040888963407u;
+  return (uint32_t)(*state >> 32);
+}
+
+static void put_half(Bytes *bytes, float value) {
+  uint16_t half = f16_from_f32(value);
+  bytes_put(bytes, &half, sizeof half);
+}
+
+static void put_block(Bytes *bytes, uint32_t type, uint64_t *state) {
+  float a = (float)bytes_draw(state) * 0x1p-31f - 1, b = (float)bytes_draw(state) * 0x1p-31f - 1;
+  bf16 brain = bf16_from_f32(a);
+  switch (type) {
+  case 0:
+    bytes_f32(bytes, a);
+    return;
+  case 1:
+    put_half(bytes, a);
+    return;
+  case 30:
+    bytes_put(bytes, &brain, sizeof brain);
+    return;
+  case 2:
+    put_half(bytes, a / 8);
+    break;
+  case 3:
+    put_half(bytes, a / 8);
+    put_half(bytes, b);
+    break;
+  case 8:
+    put_half(bytes, a / 128);
+    break;
+  default:
+    printf("gguf_put_tensors: type %u\n", type);
+    exit(1);
+  }
+  for (int i = 0; i < (type == 8 ? 32 : 16); i++)
+    bytes_u8(bytes, (uint8_t)(bytes_draw(state) >> 9));
+}
+
+static uint64_t plan_blocks(const GgufPlan *plan) {
+  uint64_t count = 1;
+  for (uint32_t d = 0; d < plan->n_dims; d++) count *= plan->dims[d];
+  return plan->type == 0 || plan->type == 1 || plan->type == 30 ? count : count / 32;
+}
+
+void gguf_put_tensors(Bytes *bytes, const GgufPlan *plans, int n, uint32_t seed) {
+  static const uint64_t block_bytes[] = {[0] = 4, [1] = 2, [2] = 18, [3] = 20, [8] = 34, [30] = 2};
+  uint64_t state = seed, offset = 0;
+  for (int i = 0; i < n; i++) {
+    gguf_put_tensor(bytes, plans[i].name, plans[i].n_dims, plans[i].dims, plans[i].type, offset);
+    offset += (plan_blocks(&plans[i]) * block_bytes[plans[i].type] + 31) / 32 * 32;
+  }
+  for (int i = 0; i < n; i++) {
+    uint64_t blocks = plan_blocks(&plans[i]);
+    gguf_put_padding(bytes, 32);
+    for (uint64_t k = 0; k < blocks; k++) put_block(bytes, plans[i].type, &state);
+  }
 }

@@ -32,4 +32,19 @@ void gguf_put_tensor(Bytes *bytes, const char *name, uint32_t n_dims, const uint
                      uint32_t type, uint64_t offset);
 void gguf_put_padding(Bytes *bytes, int64_t alignment);
 
+// Tensors of a file: their descriptions, the padding and drawn values (seeded; finite, of magnitude
+// about 1). types: 0 F32, 1 F16, 2 Q4_0, 3 Q4_1, 8 Q8_0, 30 BF16. Alignment 32.
+typedef struct GgufPlan {
+  const char *name;
+  uint32_t n_dims;
+  uint64_t dims[4];
+  uint32_t type;
+} GgufPlan;
+
+void gguf_put_tensors(Bytes *bytes, const GgufPlan *plans, int n, uint32_t seed);
+
+// A pseudo-random number of 32 bits and the next state (a linear congruential generator's upper
+// half).
+uint32_t bytes_draw(uint64_t *state);
+
 #endif

@@ -1,0 +1,137 @@
+// File dtypes to f32 and bf16. Loops over plain arrays without branches, so that the compiler makes
+// vector code of them; files promise no alignment, so every load is a memcpy.
+#include "check.h"
+#include "quant.h"
+#include "tensor_store_parts.h"
+
+#include <string.h>
+
+bool store_can_convert(DType dtype) {
+  switch (dtype) {
+  case DT_F32:
+  case DT_BF16:
+  case DT_F16:
+  case DT_Q8_0:
+  case DT_Q4_0:
+  case DT_Q4_1:
+    return true;
+  default:
+    return false;
+  }
+}
+
+static inline uint16_t load16(const uint8_t *src) {
+  uint16_t bits;
+  memcpy(&bits, src, sizeof bits);
+  return bits;
+}
+
+static inline float as_float(uint32_t bits) {
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+// f16_to_f32 without branches: the exponent's bias moved by an addition; a subnormal half, whose
+// leading one is not where a normal number has it, is set right by a subtraction of 2^-14.
+static inline float half_to_float(uint16_t h) {
+  uint32_t magnitude = (uint32_t)(h & 0x7fffu) << 13, sign = (uint32_t)(h & 0x8000u) << 16;
+  uint32_t normal = magnitude + 0x38000000u;
+  uint32_t special = magnitude >= 0x0f800000u ? 0x38000000u : 0; // infinities and NaNs
+  float below = as_float(magnitude + 0x38800000u) - as_float(0x38800000u);
+  uint32_t subnormal;
+  memcpy(&subnormal, &below, sizeof subnormal);
+  uint32_t bits = magnitude < 0x00800000u ? subnormal : normal + special;
+  return as_float(bits | sign);
+}
+
+static void f16_to_f32_span(float *dst, const uint8_t *src, int64_t n) {
+  for (int64_t i = 0; i < n; i++) dst[i] = half_to_float(load16(src + 2 * i));
+}
+
+static void f16_to_bf16_span(bf16 *dst, const uint8_t *src, int64_t n) {
+  for (int64_t i = 0; i < n; i++) dst[i] = bf16_from_f32(half_to_float(load16(src + 2 * i)));
+}
+
+static void bf16_to_f32_span(float *dst, const uint8_t *src, int64_t n) {
+  for (int64_t i = 0; i < n; i++) dst[i] = bf16_to_f32(load16(src + 2 * i));
+}
+
+static void f32_to_bf16_span(bf16 *dst, const uint8_t *src, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    float f;
+    memcpy(&f, src + 4 * i, sizeof f);
+    dst[i] = bf16_from_f32(f);
+  }
+}
+
+// A block goes to f32 in registers or in dst itself, then in bf16 where that is asked for.
+#define QUANT_SPANS(name, bytes)                                                                   \
+  static void name##_to_f32_span(float *dst, const uint8_t *src, int64_t n) {                      \
+    for (int64_t i = 0; i < n; i += QUANT_BLOCK, src += (bytes)) name##_block(dst + i, src);       \
+  }                                                                                                \
+  static void name##_to_bf16_span(bf16 *dst, const uint8_t *src, int64_t n) {                      \
+    for (int64_t i = 0; i < n; i += QUANT_BLOCK, src += (bytes)) {                                 \
+      float x[QUANT_BLOCK];                                                                        \
+      name##_block(x, src);                                                                        \
+      for (int k = 0; k < QUANT_BLOCK; k++) dst[i + k] = bf16_from_f32(x[k]);                      \
+    }                                                                                              \
+  }
+
+QUANT_SPANS(q8_0, 34)
+QUANT_SPANS(q4_0, 18)
+QUANT_SPANS(q4_1, 20)
+
+static void to_f32(float *dst, DType src_dtype, const uint8_t *src, int64_t n) {
+  switch (src_dtype) {
+  case DT_F32:
+    memcpy(dst, src, (size_t)n * sizeof *dst);
+    break;
+  case DT_BF16:
+    bf16_to_f32_span(dst, src, n);
+    break;
+  case DT_F16:
+    f16_to_f32_span(dst, src, n);
+    break;
+  case DT_Q8_0:
+    q8_0_to_f32_span(dst, src, n);
+    break;
+  case DT_Q4_0:
+    q4_0_to_f32_span(dst, src, n);
+    break;
+  default:
+    q4_1_to_f32_span(dst, src, n);
+  }
+}
+
+static void to_bf16(bf16 *dst, DType src_dtype, const uint8_t *src, int64_t n) {
+  switch (src_dtype) {
+  case DT_F32:
+    f32_to_bf16_span(dst, src, n);
+    break;
+  case DT_BF16:
+    memcpy(dst, src, (size_t)n * sizeof *dst);
+    break;
+  case DT_F16:
+    f16_to_bf16_span(dst, src, n);
+    break;
+  case DT_Q8_0:
+    q8_0_to_bf16_span(dst, src, n);
+    break;
+  case DT_Q4_0:
+    q4_0_to_bf16_span(dst, src, n);
+    break;
+  default:
+    q4_1_to_bf16_span(dst, src, n);
+  }
+}
+
+void store_convert(DType dtype, void *dst, DType src_dtype, const uint8_t *src, int64_t n) {
+  CHECK(store_can_convert(src_dtype), "dtype %d", (int)src_dtype);
+  if (n == 0) return;
+  if (dtype == DT_F32) {
+    to_f32(dst, src_dtype, src, n);
+  } else {
+    to_bf16(dst, src_dtype, src, n);
+  }
+}
