@@ -6,7 +6,8 @@
 //
 // Ids are those of the reference (the sentencepiece and tokenizers packages, llama.cpp for GGUF
 // vocabularies). Text in memory is bytes of any length; invalid UTF-8 is read as Python's
-// decode("utf-8", errors="replace") reads it. Encoding takes time linear in the text (up to a
+// decode("utf-8", errors="replace") reads it, and may have 2^31 characters between two places where
+// it can be cut (sentencepiece: a word). Encoding takes time linear in the text (up to a
 // logarithm). A Tokenizer is not changed by its use: any number of threads may share one.
 #ifndef VMA_TOKENIZER_H
 #define VMA_TOKENIZER_H
@@ -75,10 +76,11 @@ char *tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, int64_t n
 typedef struct TokenStream {
   const Tokenizer *tokenizer;
   bool skip_special;
-  TokenIds ids;    // so far
-  int64_t printed; // bytes of the text given out
-  int64_t settled; // first id that is decoded again with the next one
-  char *text;      // the newest piece
+  bool started;           // something has come: a space at the beginning was seen to
+  char *text;             // the newest piece, NUL-terminated
+  int64_t size, capacity; // of text
+  uint8_t *held;          // bytes of byte tokens whose character is not complete
+  int64_t held_size, held_capacity;
 } TokenStream;
 
 void token_stream_init(TokenStream *stream, const Tokenizer *tokenizer, bool skip_special);
