@@ -59,20 +59,43 @@ void file_writer_abort(FileWriter *writer) {
   close_writer(writer);
 }
 
+// Names that the system gives to what is open already: a rename would replace the name itself
+// (/dev/stdout is a link) instead of the file behind it.
+static bool is_system_name(const char *path) {
+  return strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
+}
+
+static int open_direct(const char *path) {
+  // The standard streams keep their place in a file that others write to as well.
+  if (strcmp(path, "/dev/stdout") == 0) return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+  if (strcmp(path, "/dev/stderr") == 0) return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+  return open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+}
+
+// The path, through a link where it is one: the link stays and what it names is replaced.
+static char *resolve(const char *path) {
+  struct stat st;
+  char *target = NULL;
+  if (!is_system_name(path) && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+    target = realpath(path, NULL);
+  return target != NULL ? target : strdup(path);
+}
+
 Status file_writer_open(FileWriter *writer, const char *path, Error *err) {
   Status status = STATUS_OK;
   struct stat st;
   char *folder = NULL;
-  *writer = (FileWriter){.fd = -1, .path = strdup(path), .buffer = malloc(BUFFER_BYTES)};
+  *writer = (FileWriter){.fd = -1, .path = resolve(path), .buffer = malloc(BUFFER_BYTES)};
   if (writer->path == NULL || writer->buffer == NULL) {
     TRY(error_set(err, STATUS_MEMORY, "%s: no memory", path));
   }
+  path = writer->path;
   bool exists = stat(path, &st) == 0;
   if (exists && S_ISDIR(st.st_mode)) {
     TRY(error_set(err, STATUS_IO, "%s: cannot be written: it is a folder", path));
   }
-  if (exists && !S_ISREG(st.st_mode)) { // /dev/stdout, a named pipe: nothing to rename
-    writer->fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (exists && (!S_ISREG(st.st_mode) || is_system_name(path))) { // a named pipe: nothing to rename
+    writer->fd = open_direct(path);
     if (writer->fd < 0) TRY(refuse(path, "cannot be opened for writing", err));
     return STATUS_OK;
   }

@@ -183,6 +183,34 @@ static void test_quote(void) {
   }
 }
 
+// A link stays a link; the standard output that is a file is added to, and keeps its name.
+static void test_links(void) {
+  Error err = {0};
+  char target[600], *text = NULL;
+  int64_t size = 0;
+  struct stat st;
+  EXPECT(file_write(in_tmp("target"), "old", 3, &err) == STATUS_OK);
+  snprintf(target, sizeof target, "%s", path);
+  EXPECT(symlink(target, in_tmp("link")) == 0);
+  EXPECT(file_write(path, "new", 3, &err) == STATUS_OK, "%s", err.message);
+  EXPECT(lstat(path, &st) == 0 && S_ISLNK(st.st_mode), "the link was replaced");
+  EXPECT(file_read_all(&text, &size, target, 100, &err) == STATUS_OK && strcmp(text, "new") == 0);
+  free(text);
+  fflush(stdout);
+  int kept = dup(STDOUT_FILENO), fd = open(target, O_WRONLY | O_TRUNC);
+  EXPECT(write(fd, "a", 1) == 1 && dup2(fd, STDOUT_FILENO) >= 0);
+  Status status = file_write("/dev/stdout", "b", 1, &err);
+  EXPECT(write(STDOUT_FILENO, "c", 1) == 1);
+  dup2(kept, STDOUT_FILENO);
+  close(kept);
+  close(fd);
+  EXPECT(status == STATUS_OK, "%s", err.message);
+  EXPECT(lstat("/dev/stdout", &st) == 0 && !S_ISREG(st.st_mode), "/dev/stdout became a file");
+  EXPECT(file_read_all(&text, &size, target, 100, &err) == STATUS_OK && strcmp(text, "abc") == 0,
+         "'%s'", text);
+  free(text);
+}
+
 int main(void) {
   RUN(test_write_and_read);
   RUN(test_abort_and_replace);
@@ -191,5 +219,6 @@ int main(void) {
   RUN(test_pipe);
   RUN(test_shrinking);
   RUN(test_quote);
+  RUN(test_links);
   return test_done();
 }
