@@ -199,12 +199,25 @@ done:
   return status;
 }
 
+// A chat whose marks are no tokens of the vocabulary would train the model on their letters, and
+// nothing would end an answer.
+static Status check_template(const Tokenizer *tokenizer, TemplateKind kind, Error *err) {
+  bool fits = tokenizer_find(tokenizer, "<|im_start|>") >= 0 &&
+              tokenizer_find(tokenizer, "<|im_end|>") >= 0;
+  if (!template_has_specials(kind) || fits) return STATUS_OK;
+  return error_set(err, STATUS_USAGE,
+                   "data.template=%s: expected a model whose vocabulary has <|im_start|> and "
+                   "<|im_end|>, which this one lacks: take data.template=alpaca",
+                   template_kind_name(kind));
+}
+
 Status dataset_load(Dataset *dataset, const char *path, const Tokenizer *tokenizer,
                     const DatasetOptions *options, Error *err) {
   Status status = STATUS_OK;
   JsonItems *items = NULL;
   Loading l = {.dataset = dataset, .options = options, .tokenizer = tokenizer};
   *dataset = (Dataset){0};
+  TRY(check_template(tokenizer, options->template_kind, err));
   TRY(json_items_open(&items, path, err));
   hash_file(dataset, items); // json_items_next checks at the end that the file has not changed
   TRY(read_items(&l, items, err));

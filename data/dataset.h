@@ -2,9 +2,14 @@
 // them, and a global batch becomes packed micro-batches.
 //
 // An example is ids = encode(prompt + answer) cut at `cutoff_len`, and the place where its labels
-// start: 0 when the prompt is trained too, else length(encode(prompt)), both after BOS if the
-// tokenizer's config asks for one. EOS: by the template (template.h). An example without any label
-// after the shift (a prompt that fills the cut) is kept out of training and counted.
+// start: 0 when the prompt is trained too, else length(encode(prompt)), both with BOS in front if
+// the tokenizer's config asks for one (template_encode). Its end, by the template:
+//   alpaca, alpaca_short, none   EOS is appended after the cut, if the last id is another and there
+//                                is room under cutoff_len                               Alpaca-LoRA
+//   alpaca_stanford              EOS is part of the text, and cut with it          Stanford's
+//   Alpaca chatml                       the frame's own <|im_end|> and newline, cut with the text
+// A tokenizer without EOS appends none. An example without any label after the shift (a prompt that
+// fills the cut) is kept out of training and counted.
 #ifndef VMA_DATASET_H
 #define VMA_DATASET_H
 
@@ -25,6 +30,7 @@ typedef struct DatasetStats {
   int64_t items, examples;           // in the file; with at least one label
   int64_t cut, no_label, with_input; // how many
   int64_t tokens, label_tokens;      // of the examples; labels after the shift
+  // Of the examples' lengths; p90 is the smallest that nine of ten do not exceed.
   int32_t shortest, median, p90, p99, longest;
 } DatasetStats;
 
@@ -43,15 +49,18 @@ typedef struct DatasetOptions {
   bool train_on_inputs;
 } DatasetOptions;
 
-// Reads a JSON list or JSONL file of {"instruction", "input" (optional), "output"}. A wrong item is
-// STATUS_DATA: path, line or offset, the item's index, the field, what was expected and found.
+// Reads a JSON list or JSONL file (gzip or not; json_items.h) of {"instruction", "input",
+// "output"}, all texts; input may be missing or null, other fields are passed over. A wrong item is
+// STATUS_DATA: path, line or offset, the item's index, the field, what was expected and found; so
+// is a file from which no example comes. STATUS_USAGE: the template's special tokens are not in the
+// tokenizer's vocabulary. On failure the Dataset is empty.
 Status dataset_load(Dataset *dataset, const char *path, const Tokenizer *tokenizer,
                     const DatasetOptions *options, Error *err);
 void dataset_free(Dataset *dataset);
 
-// Indices of examples held out and trained on: `share` of the examples, drawn by the seed without
-// replacement; each part in the file's order. Freed by dataset_split_free. STATUS_USAGE when no
-// example is left to train on.
+// Indices of examples held out and trained on: `share` of the examples (a fraction is rounded to
+// the nearest count), drawn by the seed without replacement; each part in the file's order. Freed
+// by dataset_split_free. STATUS_USAGE when no example is left to train on.
 typedef struct DatasetSplit {
   int32_t *train, *held_out;
   int64_t n_train, n_held_out;
@@ -61,7 +70,8 @@ Status dataset_split(DatasetSplit *split, const Dataset *dataset, ConfigShare sh
 void dataset_split_free(DatasetSplit *split);
 
 // The order of an epoch: `order` [n] filled with a permutation of 0..n-1 that depends on (seed,
-// epoch) only; the identity without shuffling.
+// epoch, n) only; the identity without shuffling. All permutations are equally likely
+// (Fisher-Yates; the streams of the draws are in dataset_split.c).
 void dataset_epoch_order(int32_t *order, int64_t n, bool shuffle, uint64_t seed, int64_t epoch);
 
 // Packing: cuts the sequences of one global batch, in order, into runs of at most micro_tokens
@@ -75,10 +85,12 @@ typedef struct PackedBatch {
   int64_t max_rows, max_seqs;
   int32_t *cu_seqlens, *positions, *ids, *label_rows, *label_ids, *global_index;
 } PackedBatch;
+// packed->batch describes what was added since the clear; adapters is NULL.
 void packed_batch_init(PackedBatch *packed, int64_t max_rows, int64_t max_seqs);
 void packed_batch_free(PackedBatch *packed);
 void packed_batch_clear(PackedBatch *packed);
-// Adds an example as the next sequence; global_index is its place in the global batch.
+// Adds an example as the next sequence; global_index is its place in the global batch. Row r of the
+// sequence trains on its id r + 1 when r + 1 >= label_start.
 void packed_batch_add(PackedBatch *packed, const Dataset *dataset, int32_t example,
                       int32_t global_index);
 

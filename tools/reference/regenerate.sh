@@ -3,7 +3,7 @@
 # product needs Python). Run it after a change of a dumper, look at the tables it prints, commit the
 # files together with the script that made them.
 #
-#   tools/reference/regenerate.sh [--check] [tiny] [smollm2]      default: both
+#   tools/reference/regenerate.sh [--check] [tiny] [smollm2] [dataset]      default: all
 #
 # --check writes nothing: it recomputes what the stored files hold and fails where that has moved.
 # PYTHON: an interpreter that has the packages of requirements.txt (else a virtual environment is
@@ -20,11 +20,11 @@ parts=()
 for arg in "$@"; do
   case "$arg" in
     --check) check=(--check) ;;
-    tiny | smollm2) parts+=("$arg") ;;
+    tiny | smollm2 | dataset) parts+=("$arg") ;;
     *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
-[ ${#parts[@]} -gt 0 ] || parts=(tiny smollm2)
+[ ${#parts[@]} -gt 0 ] || parts=(tiny smollm2 dataset)
 
 if [ -z "${PYTHON:-}" ]; then
   PYTHON=build/reference/bin/python
@@ -45,5 +45,6 @@ for part in "${parts[@]}"; do
       "$PYTHON" tools/reference/smollm2_text.py "${check[@]}"
       "$PYTHON" tools/reference/smollm2_lora.py "${check[@]}"
       ;;
+    dataset) "$PYTHON" tools/reference/dataset_golden.py "${check[@]}" ;;
   esac
 done
