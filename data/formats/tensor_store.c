@@ -2,6 +2,7 @@
 
 #include "bf16.h"
 #include "check.h"
+#include "dtype_convert.h"
 #include "mapped_file.h"
 #include "quote.h"
 #include "sha256.h"
@@ -33,7 +34,7 @@ Status store_add(TensorStore *store, const StoreShard *shard, const StoreTensor 
   **entry = (StoreEntry){.tensor = *tensor, .shard = shard};
   StoreTensor *t = &(*entry)->tensor;
   t->path = shard->path;
-  if (!store_can_convert(t->dtype)) t->dtype = DT_COUNT;
+  if (!dtype_can_convert(t->dtype)) t->dtype = DT_COUNT;
   t->rows = t->ndim > 1 ? t->shape[0] : 1;
   t->cols = 1;
   for (int d = t->ndim > 1; d < t->ndim; d++) {
@@ -260,7 +261,7 @@ static Status read_bias(const StoreEntry *entry, DType dtype, void *dst, Error *
   const StoreTensor *t = &entry->tensor;
   float *values = malloc((size_t)(t->cols > 0 ? t->cols : 1) * sizeof *values);
   if (values == NULL) return no_memory(t->path, err);
-  store_convert(DT_F32, values, t->dtype, entry->shard->data + t->offset, t->cols);
+  dtype_convert(DT_F32, values, t->dtype, entry->shard->data + t->offset, t->cols);
   for (int64_t i = 0; i < t->cols; i++) {
     float value = values[stored_index(i, entry->head_dim)];
     if (dtype == DT_F32) {
@@ -297,7 +298,7 @@ Status store_read_rows(const TensorStore *store, const StoreTensor *tensor, int6
 #pragma omp parallel for schedule(static) if (rows * cols > 16384)
     for (int64_t r = 0; r < rows; r++) {
       int64_t stored = stored_index(row0 + r, entry->head_dim);
-      store_convert(dtype, (char *)dst + r * to, tensor->dtype, data + stored * from, cols);
+      dtype_convert(dtype, (char *)dst + r * to, tensor->dtype, data + stored * from, cols);
     }
   }
   TRY(file_check(entry->shard->file, err));

@@ -46,11 +46,4 @@ Status store_add(TensorStore *store, const StoreShard *shard, const StoreTensor 
 // none of llama's.
 bool store_gguf_name(const char *gguf_name, char *name, int64_t room);
 
-// Whether store_convert can read it.
-bool store_can_convert(DType dtype);
-
-// dst[0..n) = src as f32 or bf16. n is a multiple of src_dtype's block; no alignment is asked of
-// src.
-void store_convert(DType dtype, void *dst, DType src_dtype, const uint8_t *src, int64_t n);
-
 #endif

@@ -1,13 +1,14 @@
-// File dtypes to f32 and bf16. Loops over plain arrays without branches, so that the compiler makes
+// Loops over plain arrays without branches, so that the compiler makes
 // vector code of them; files promise no alignment, so every load is a memcpy.
+#include "dtype_convert.h"
+
 #include "check.h"
 #include "quant.h"
-#include "tensor_store_parts.h"
 
 #include <string.h>
 
-bool store_can_convert(DType dtype) {
-  switch (dtype) {
+bool dtype_can_convert(DType src_dtype) {
+  switch (src_dtype) {
   case DT_F32:
   case DT_BF16:
   case DT_F16:
@@ -126,8 +127,8 @@ static void to_bf16(bf16 *dst, DType src_dtype, const uint8_t *src, int64_t n) {
   }
 }
 
-void store_convert(DType dtype, void *dst, DType src_dtype, const uint8_t *src, int64_t n) {
-  CHECK(store_can_convert(src_dtype), "dtype %d", (int)src_dtype);
+void dtype_convert(DType dtype, void *dst, DType src_dtype, const uint8_t *src, int64_t n) {
+  CHECK(dtype_can_convert(src_dtype), "dtype %d", (int)src_dtype);
   if (n == 0) return;
   if (dtype == DT_F32) {
     to_f32(dst, src_dtype, src, n);
