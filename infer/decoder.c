@@ -4,17 +4,17 @@
 
 #include <stdlib.h>
 
-void decoder_init(Decoder *d, Ctx *ctx, Llama *model, Arena *cache, int64_t max_len,
-                  int64_t chunk) {
+void decoder_init(Decoder *d, Ctx *ctx, Llama *model, Arena *cache, DecoderSize size) {
   const LlamaConfig *c = &model->config;
-  CHECK(!ctx->recording && max_len > 0 && chunk > 0, "a decoder of %lld tokens, %lld at a time",
-        (long long)max_len, (long long)chunk);
-  *d = (Decoder){.ctx = ctx, .model = model, .chunk = chunk};
-  d->positions = malloc((size_t)chunk * sizeof *d->positions);
+  CHECK(!ctx->recording && size.max_len > 0 && size.chunk > 0,
+        "a decoder of %lld tokens, %lld at a time", (long long)size.max_len, (long long)size.chunk);
+  *d = (Decoder){.ctx = ctx, .model = model, .chunk = size.chunk};
+  d->positions = malloc((size_t)size.chunk * sizeof *d->positions);
   d->logits = malloc((size_t)c->vocab * sizeof *d->logits);
   CHECK(d->positions != NULL && d->logits != NULL, "no memory for %lld logits",
         (long long)c->vocab);
-  kv_cache_init(&d->cache, cache, model->dtype, c->layers, c->kv_heads * c->head_dim, 1, max_len);
+  kv_cache_init(&d->cache, cache, model->dtype, c->layers, c->kv_heads * c->head_dim, 1,
+                size.max_len);
 }
 
 void decoder_free(Decoder *d) {
@@ -62,4 +62,16 @@ void decoder_feed(Decoder *d, const int32_t *ids, int64_t n) {
     int64_t rows = n - at < d->chunk ? n - at : d->chunk;
     feed_chunk(d, ids + at, rows, at + rows == n);
   }
+}
+
+void decoder_rehearse(Ctx *ctx, Llama *model, Arena *cache, const void *size) {
+  const DecoderSize *s = size;
+  int64_t rows = s->chunk < s->max_len ? s->chunk : s->max_len;
+  Decoder decoder;
+  int32_t *ids = calloc((size_t)rows, sizeof *ids);
+  CHECK(ids != NULL, "no memory for %lld ids", (long long)rows);
+  decoder_init(&decoder, ctx, model, cache, *s);
+  decoder_feed(&decoder, ids, rows);
+  decoder_free(&decoder);
+  free(ids);
 }

@@ -16,9 +16,12 @@ typedef struct Decoder {
   float *logits;      // host [V], of the last token fed
 } Decoder;
 
-// max_len: tokens that the cache takes.
-void decoder_init(Decoder *decoder, Ctx *ctx, Llama *model, Arena *cache, int64_t max_len,
-                  int64_t chunk);
+typedef struct DecoderSize {
+  int64_t max_len; // tokens that the cache takes
+  int64_t chunk;   // rows of a step at most
+} DecoderSize;
+
+void decoder_init(Decoder *decoder, Ctx *ctx, Llama *model, Arena *cache, DecoderSize size);
 void decoder_free(Decoder *decoder);
 
 // Forgets the text; the cache's memory stays.
@@ -30,5 +33,8 @@ int64_t decoder_length(const Decoder *decoder);
 // Reads n > 0 more tokens, in pieces of at most `chunk` rows, and leaves the logits after the last
 // one in `logits`. Ids are in [0, V), and the cache has room for them: checked.
 void decoder_feed(Decoder *decoder, const int32_t *ids, int64_t n);
+
+// The largest step of a decoder of that DecoderSize, for the memory plan (engine.h: Rehearsal).
+void decoder_rehearse(Ctx *ctx, Llama *model, Arena *cache, const void *size);
 
 #endif

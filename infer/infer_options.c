@@ -136,9 +136,9 @@ static Status parse_float(const char *name, const char *text, double min, double
 
 static Status parse_template(InferOptions *o, const char *text, Error *err) {
   const char *names[TEMPLATE_COUNT];
-  o->template_kind = template_kind_from_name(text);
-  o->template_given = true;
-  if (o->template_kind != TEMPLATE_COUNT) return STATUS_OK;
+  o->request.template_kind = template_kind_from_name(text);
+  o->request.template_given = true;
+  if (o->request.template_kind != TEMPLATE_COUNT) return STATUS_OK;
   for (int i = 0; i < TEMPLATE_COUNT; i++) names[i] = template_kind_name((TemplateKind)i);
   const char *near = error_nearest(text, names, TEMPLATE_COUNT);
   return error_set(err, STATUS_USAGE,
@@ -202,13 +202,14 @@ static Status set(InferOptions *o, int key, char *text, Error *err) {
     o->engine.adapter = text;
     return STATUS_OK;
   case KEY_PROMPT:
-    o->prompt = text;
+    o->request.prompt = text;
+    o->request.prompt_bytes = (int64_t)strlen(text);
     return STATUS_OK;
   case KEY_INSTRUCTION:
-    o->instruction = text;
+    o->request.instruction = text;
     return STATUS_OK;
   case KEY_INPUT:
-    o->input = text;
+    o->request.input = text;
     return STATUS_OK;
   case KEY_TEMPLATE:
     return parse_template(o, text, err);
@@ -262,15 +263,15 @@ static error_t parse_one(int key, char *text, struct argp_state *state) {
 // ---- what belongs together ----
 
 static Status check_generation(const InferOptions *o, Error *err) {
-  if (o->prompt == NULL && o->instruction == NULL) {
+  if (o->request.prompt == NULL && o->request.instruction == NULL) {
     return error_set(err, STATUS_USAGE,
                      "nothing to do: give --prompt, --instruction or --score (see --help)");
   }
-  if (o->prompt != NULL && o->instruction != NULL)
+  if (o->request.prompt != NULL && o->request.instruction != NULL)
     return error_set(err, STATUS_USAGE, "--prompt and --instruction: give one of them");
-  if (o->input != NULL && o->instruction == NULL)
+  if (o->request.input != NULL && o->request.instruction == NULL)
     return error_set(err, STATUS_USAGE, "--input goes with --instruction");
-  if (o->instruction != NULL && *o->instruction == '\0')
+  if (o->request.instruction != NULL && *o->request.instruction == '\0')
     return error_set(err, STATUS_USAGE, "--instruction: expected a text, found ''");
   if (o->score.output != NULL || o->score.add_special)
     return error_set(err, STATUS_USAGE, "--output and --add-special go with --score");
@@ -280,8 +281,8 @@ static Status check_generation(const InferOptions *o, Error *err) {
 static Status check_scoring(const InferOptions *o, Error *err) {
   if (o->score.output == NULL)
     return error_set(err, STATUS_USAGE, "--score: where to? give --output OUT.jsonl");
-  if (o->prompt != NULL || o->instruction != NULL || o->input != NULL || o->template_given ||
-      o->n_stops > 0 || o->json) {
+  if (o->request.prompt != NULL || o->request.instruction != NULL || o->request.input != NULL ||
+      o->request.template_given || o->n_stops > 0 || o->json) {
     return error_set(err, STATUS_USAGE,
                      "--score takes its texts from the file: --prompt, --instruction, --input, "
                      "--template, --stop and --json do not go with it");
@@ -290,7 +291,7 @@ static Status check_scoring(const InferOptions *o, Error *err) {
 }
 
 Status infer_options_parse(InferOptions *o, int argc, char **argv, Error *err) {
-  *o = (InferOptions){.template_kind = TEMPLATE_NONE,
+  *o = (InferOptions){.request = {.template_kind = TEMPLATE_NONE},
                       .sampler = SAMPLER_GREEDY,
                       .max_new_tokens = 256,
                       .score = {.batch_tokens = SCORE_BATCH_TOKENS}};

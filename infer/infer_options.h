@@ -2,17 +2,15 @@
 #ifndef VMA_INFER_OPTIONS_H
 #define VMA_INFER_OPTIONS_H
 
-#include "config.h"
 #include "generate.h"
+#include "prompt.h"
 #include "score.h"
 
 enum { INFER_STOPS_MAX = 64 };
 
 typedef struct InferOptions {
   EngineOptions engine;
-  const char *prompt, *instruction, *input; // NULL: not given. prompt "-": standard input
-  bool template_given;
-  TemplateKind template_kind;
+  PromptRequest request; // prompt "-": standard input
   SamplerOptions sampler;
   int64_t max_new_tokens;
   const char *stops[INFER_STOPS_MAX];
