@@ -152,17 +152,6 @@ static void initial_values(void) {
   model_close(&m);
 }
 
-static void adapter_free(PeftAdapter *adapter) {
-  for (int64_t i = 0; i < adapter->n_pairs; i++) {
-    free(adapter->pairs[i].module);
-    free(adapter->pairs[i].a);
-    free(adapter->pairs[i].b);
-  }
-  for (int64_t i = 0; i < adapter->n_targets; i++) free(adapter->targets[i]);
-  free(adapter->pairs);
-  free(adapter->targets);
-}
-
 // The adapter that spec describes, with values that tell tensors apart.
 static PeftAdapter adapter_make(void) {
   static const struct {
@@ -220,12 +209,12 @@ static void load_and_collect(void) {
   EXPECT(lora_load(&m.params, m.rig.ctx.be, &other, 1, &err) == STATUS_OK, "%s", err.message);
   EXPECT(lora_collect(&back, &m.params, m.rig.ctx.be, 0, &s, &err) == STATUS_OK);
   same_adapter(&adapter, &back);
-  adapter_free(&back);
+  peft_adapter_free(&back);
   EXPECT(lora_collect(&back, &m.params, m.rig.ctx.be, 1, &s, &err) == STATUS_OK);
   same_adapter(&other, &back);
-  adapter_free(&back);
-  adapter_free(&adapter);
-  adapter_free(&other);
+  peft_adapter_free(&back);
+  peft_adapter_free(&adapter);
+  peft_adapter_free(&other);
   model_close(&m);
 }
 
@@ -251,7 +240,7 @@ static void refuse(const char *what, void (*change)(PeftAdapter *), const char *
     }
     free(values);
   }
-  adapter_free(&adapter);
+  peft_adapter_free(&adapter);
   model_close(&m);
 }
 
