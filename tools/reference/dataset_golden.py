@@ -4,15 +4,18 @@ template of SmolLM2-Instruct run by transformers.
 Writes two small tokenizers trained on data/samples (bpe/: byte-level BPE with SmolLM2's special
 tokens; spm/: SentencePiece BPE with byte fallback, adds BOS as LLaMA's), hard items (items.json) and
 for each tokenizer, template and setting the examples that the reference makes of them
-(expected.json). With VMA_MODEL (SmolLM2-135M-Instruct.Q4_1.gguf) the sample data's ids by its own
-vocabulary, as a hash.
+(expected.json). For the sample data and the public instruction data (VMA_TEST_DATA, else
+../shared/data) by the vocabularies of SmolLM2 (VMA_MODEL, its GGUF file) and LLaMA it keeps counts
+and a hash.
 
 The templates are spelled out here a second time, from the projects that they come from.
 """
+import gzip
 import hashlib
 import io
 import json
 import os
+import sys
 
 import numpy as np
 import refcommon as rc
@@ -198,13 +201,12 @@ def case(tok, fast, name, template, cutoff, train_on_inputs):
             "train_on_inputs": train_on_inputs, "examples": kept}
 
 
-def smollm2(model):
-    """Hash of the sample data's ids and label starts by SmolLM2's own vocabulary."""
+def smollm2_tokenizer(model):
+    """SmolLM2's tokenizer, put together from its GGUF file."""
     import gguf
     reader = gguf.GGUFReader(model)
     value = lambda key: reader.fields[key].contents()
-    chat_template = value("tokenizer.chat_template")
-    assert chat_template == CHAT_TEMPLATE, chat_template
+    assert value("tokenizer.chat_template") == CHAT_TEMPLATE
     vocab = {piece: n for n, piece in enumerate(value("tokenizer.ggml.tokens"))}
     merges = [tuple(m.split(" ")) for m in value("tokenizer.ggml.merges")]
     tok = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges))
@@ -213,17 +215,41 @@ def smollm2(model):
         pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=True, use_regex=True)])
     kinds = value("tokenizer.ggml.token_type")
     tok.add_special_tokens([p for p, n in vocab.items() if kinds[n] == 3])
-    eos = value("tokenizer.ggml.eos_token_id")
-    bpe = Bpe(tok, None, eos, False)
-    fast = fast_of(tok)
+    return Bpe(tok, None, value("tokenizer.ggml.eos_token_id"), False)
+
+
+def digest_of(tok, fast, path, template):
+    """What a whole file becomes, as counts and a hash of label starts and ids."""
+    opened = gzip.open if path.endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8") as f:
+        items = json.loads(f.read()) if path.endswith(".json") else [json.loads(line) for line in f]
     digest, n, labels = hashlib.sha256(), 0, 0
-    for i, item in enumerate(json.load(open(SAMPLES))):
-        e = example(bpe, fast, item, i, "chatml", 512, False)
+    for i, item in enumerate(items):
+        e = example(tok, fast, item, i, template, 512, False)
+        if e is None:
+            continue
         digest.update(np.asarray([e["label_start"], *e["ids"]], "<i4").tobytes())
         n += len(e["ids"])
         labels += len(e["ids"]) - e["label_start"]
-    return {"template": "chatml", "cutoff_len": 512, "tokens": n, "label_tokens": labels,
-            "sha256": digest.hexdigest()}
+    print(f"{path} {template}: {n} tokens, {labels} labels")
+    return {"template": template, "cutoff_len": 512, "items": len(items), "tokens": n,
+            "label_tokens": labels, "sha256": digest.hexdigest()}
+
+
+def whole_files():
+    """By SmolLM2's vocabulary and by LLaMA's; the public data where it is there."""
+    bpe = smollm2_tokenizer(os.environ["VMA_MODEL"])
+    fast = fast_of(bpe.tok)
+    files = [{"tokenizer": "smollm2", "path": SAMPLES, **digest_of(bpe, fast, SAMPLES, "chatml")}]
+    shared = os.environ.get("VMA_TEST_DATA", "../shared/data")
+    if not os.path.isdir(shared):
+        sys.exit(f"{shared}: not there; set VMA_TEST_DATA")
+    spm = Spm(f"{shared}/tokenizers/llama.tokenizer.model")
+    for name in ("instruct/medical_meadow_small.json", "instruct/medquad.jsonl.gz"):
+        path = f"{shared}/{name}"
+        files.append({"tokenizer": "smollm2", "shared": name, **digest_of(bpe, fast, path, "chatml")})
+        files.append({"tokenizer": "llama", "shared": name, **digest_of(spm, None, path, "alpaca")})
+    return files
 
 
 def fast_of(tok):
@@ -249,8 +275,8 @@ def main():
     cases += [case(spm, None, "spm", t, 61, True) for t in ("alpaca_short", "alpaca_stanford")]
     n = len(example(bpe, fast, ITEMS[0], 0, "alpaca_short", 9999, False)["ids"]) - 1  # EOS just fits, and not
     cases += [case(bpe, fast, "bpe", "alpaca_short", n + more, False) for more in (0, 1)]
-    expected = {"cases": cases, "smollm2": smollm2(os.environ["VMA_MODEL"])}
-    write(f"{OUT}/expected.json", json.dumps(expected, separators=(",", ":")).replace('{"item"', '\n{"item"') + "\n")
+    expected = {"cases": cases, "files": whole_files()}
+    write(f"{OUT}/expected.json", json.dumps(expected, separators=(",", ":")).replace('{"item"', '\n{"item"').replace('{"tok', '\n{"tok') + "\n")
 
 
 main()
