@@ -30,17 +30,11 @@ Tokenizer *tokenizer_new(TokenizerFamily family) {
   return tokenizer;
 }
 
-static void text_ops_free(TextOps *ops) {
-  for (int i = 0; i < ops->n; i++) {
-    free(ops->items[i].from);
-    free(ops->items[i].to);
-  }
-}
-
 void tokenizer_close(Tokenizer *tokenizer) {
   if (tokenizer == NULL) return;
   string_table_free(&tokenizer->pieces);
   string_table_free(&tokenizer->bytes);
+  string_table_free(&tokenizer->read_as);
   added_tokens_free(&tokenizer->added);
   added_tokens_free(&tokenizer->added_late);
   added_tokens_free(&tokenizer->frozen);
@@ -54,18 +48,15 @@ void tokenizer_close(Tokenizer *tokenizer) {
   free(tokenizer);
 }
 
-void text_ops_add(TextOps *ops, TextOpKind kind, const char *from, const char *to) {
-  CHECK(ops->n < TEXT_OPS_MAX, "more than %d changes of a text", TEXT_OPS_MAX);
-  TextOp *op = &ops->items[ops->n++];
-  *op = (TextOp){kind, from == NULL ? NULL : strdup(from), strdup(to)};
-  CHECK(op->to != NULL && (from == NULL || op->from != NULL), "no memory for a change of a text");
-}
-
 Status tokenizer_add_piece(Tokenizer *tokenizer, int64_t id, const char *bytes, int64_t size,
                            PieceType type, const char *path, Error *err) {
   if (id < 0 || id > INT32_MAX - 1 || size > INT32_MAX) {
     return error_set(err, STATUS_DATA, "%s: piece %s has id %lld, which is out of range", path,
                      quote_bytes(bytes, size).text, (long long)id);
+  }
+  if (!utf8_is_well_formed(bytes, size)) {
+    return error_set(err, STATUS_DATA, "%s: piece %lld is not UTF-8: %s", path, (long long)id,
+                     quote_bytes(bytes, size).text);
   }
   int64_t before = tokenizer->pieces.n;
   int64_t room = tokenizer->pieces.capacity;
@@ -117,6 +108,9 @@ static bool words_are_separate(const Tokenizer *tokenizer) {
 }
 
 void tokenizer_finish(Tokenizer *tokenizer) {
+  if (tokenizer->whole != NULL) return;
+  tokenizer->adds_bos = tokenizer->adds_bos && tokenizer->bos >= 0;
+  tokenizer->adds_eos = tokenizer->adds_eos && tokenizer->eos >= 0;
   added_tokens_ready(&tokenizer->added);
   added_tokens_ready(&tokenizer->added_late);
   added_tokens_ready(&tokenizer->frozen);
@@ -159,59 +153,6 @@ const char *tokenizer_kind(const Tokenizer *tokenizer) {
   return tokenizer->kind;
 }
 
-// A text that grows.
-typedef struct Text {
-  char *data;
-  int64_t size, capacity;
-} Text;
-
-static void text_put(Text *text, const char *bytes, int64_t size) {
-  if (text->data == NULL || size > text->capacity - text->size) {
-    text->capacity = 2 * (text->size + size) + 64;
-    text->data = realloc(text->data, (size_t)text->capacity);
-    CHECK(text->data != NULL, "no memory for a text of %lld bytes", (long long)text->capacity);
-  }
-  if (size > 0) memcpy(text->data + text->size, bytes, (size_t)size);
-  text->size += size;
-}
-
-static void replace(Text *out, const char *text, int64_t bytes, const char *from, const char *to) {
-  int64_t from_size = (int64_t)strlen(from), to_size = (int64_t)strlen(to);
-  for (int64_t i = 0; i < bytes;) {
-    const char *next = memmem(text + i, (size_t)(bytes - i), from, (size_t)from_size);
-    int64_t plain = next == NULL ? bytes - i : next - (text + i);
-    text_put(out, text + i, plain);
-    i += plain;
-    if (next == NULL) break;
-    text_put(out, to, to_size);
-    i += from_size;
-  }
-}
-
-// The text after all changes. `first`: it is where the whole text begins.
-static Text apply(const TextOps *ops, const char *text, int64_t bytes, bool first) {
-  Text now = {0};
-  text_put(&now, text, bytes);
-  for (int i = 0; i < ops->n; i++) {
-    const TextOp *op = &ops->items[i];
-    int64_t size = (int64_t)strlen(op->to);
-    Text next = {0};
-    if (op->kind == TEXT_REPLACE) {
-      replace(&next, now.data, now.size, op->from, op->to);
-    } else {
-      bool has = now.size >= size && memcmp(now.data, op->to, (size_t)size) == 0;
-      bool wanted =
-          op->kind == TEXT_PREPEND || (!has && (op->kind == TEXT_PREPEND_UNLESS || first));
-      if (now.size == 0 || !wanted) continue;
-      text_put(&next, op->to, size);
-      text_put(&next, now.data, now.size);
-    }
-    free(now.data);
-    now = next;
-  }
-  return now;
-}
-
 static void emit_byte_word(void *context, const char *word, int64_t bytes) {
   bpe_encode_word(context, word, bytes);
 }
@@ -252,7 +193,7 @@ static void encode_normal(EncodeWork *work, const char *text, int64_t bytes, boo
   } else if (tokenizer->prefix.n == 0) {
     encode_spaced(work, text, bytes);
   } else {
-    Text changed = apply(&tokenizer->prefix, text, bytes, first);
+    Text changed = text_ops_apply(&tokenizer->prefix, text, bytes, first);
     encode_spaced(work, changed.data, changed.size);
     free(changed.data);
   }
@@ -286,7 +227,7 @@ static void encode_raw(EncodeWork *work, const char *text, int64_t bytes, bool f
   const Tokenizer *tokenizer = work->tokenizer;
   Text changed = {0};
   if (tokenizer->normalizer.n > 0) {
-    changed = apply(&tokenizer->normalizer, text, bytes, first);
+    changed = text_ops_apply(&tokenizer->normalizer, text, bytes, first);
     text = changed.data;
     bytes = changed.size;
   }

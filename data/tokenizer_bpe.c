@@ -117,7 +117,8 @@ void bpe_encode_word(EncodeWork *work, const char *word, int64_t bytes) {
   const Tokenizer *tokenizer = work->tokenizer;
   bool byte_level = tokenizer->family == FAMILY_BYTE_BPE;
   int32_t id = string_table_find(byte_level ? &tokenizer->bytes : &tokenizer->pieces, word, bytes);
-  if (id >= 0 && (tokenizer->ignore_merges || whole_is_known(tokenizer, id))) {
+  bool ready = id >= 0 && tokenizer->ignore_merges && tokenizer->type[id] != PIECE_CONTROL;
+  if (ready || (id >= 0 && whole_is_known(tokenizer, id))) {
     token_ids_push(work->out, id);
     return;
   }

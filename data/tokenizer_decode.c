@@ -43,22 +43,13 @@ static void put(TokenStream *stream, const char *bytes, int64_t n, bool of_piece
   put_text(stream, bytes, n);
 }
 
-static bool is_well_formed(const uint8_t *bytes, int64_t size) {
-  int length;
-  for (int64_t i = 0; i < size; i += length) {
-    length = utf8_character_length(bytes + i, size - i);
-    if (length == 0) return false;
-  }
-  return true;
-}
-
 // Bytes that are held become text as far as that is decided; at the end of a run it is.
 static void settle(TokenStream *stream, bool end) {
   BytesDecoding decoding = stream->tokenizer->bytes_decoding;
   const uint8_t *held = stream->held;
   int64_t size = stream->held_size, i = 0;
   if (size == 0 || (decoding == BYTES_RUN && !end)) return;
-  bool broken_run = decoding == BYTES_RUN && !is_well_formed(held, size);
+  bool broken_run = decoding == BYTES_RUN && !utf8_is_well_formed((const char *)held, size);
   while (i < size) {
     int length = broken_run ? 0 : utf8_character_length(held + i, size - i);
     if (length > 0) {
@@ -91,6 +82,8 @@ int piece_byte(const char *piece, int64_t size) {
 
 // A piece with U+2581 as spaces.
 static void put_piece(TokenStream *stream, const char *piece, int64_t size) {
+  // Metaspace as a decoder leaves all of them out in the first token.
+  bool drops = stream->tokenizer->leading == LEADING_OF_FIRST && !stream->started;
   bool space = size >= SPM_SPACE_BYTES && memcmp(piece, SPM_SPACE, SPM_SPACE_BYTES) == 0;
   for (int64_t i = 0; i < size;) {
     const char *next = memmem(piece + i, (size_t)(size - i), SPM_SPACE, SPM_SPACE_BYTES);
@@ -98,16 +91,16 @@ static void put_piece(TokenStream *stream, const char *piece, int64_t size) {
     put(stream, piece + i, plain, false);
     i += plain;
     if (next == NULL) break;
-    put(stream, " ", 1, space);
+    if (!drops) put(stream, " ", 1, space);
     i += SPM_SPACE_BYTES;
   }
+  if (drops) stream->started = true;
 }
 
-static void push_byte_level(TokenStream *stream, int32_t id, const char *piece, int64_t size) {
+static void push_byte_level(TokenStream *stream, const char *piece, int64_t size) {
   char small[256];
   char *bytes = size <= (int64_t)sizeof small ? small : malloc((size_t)size);
   CHECK(bytes != NULL, "no memory for a piece of %lld bytes", (long long)size);
-  (void)id;
   int64_t n = byte_level_bytes(piece, size, bytes);
   if (n >= 0) {
     hold(stream, bytes, n);
@@ -128,10 +121,12 @@ static void push(TokenStream *stream, int32_t id) {
     if (tokenizer->family == FAMILY_SPM) settle(stream, true); // it ends a run of bytes
     return;
   }
-  const char *piece = string_table_get(&tokenizer->pieces, id);
-  int64_t size = tokenizer->pieces.size[id];
+  const StringTable *texts = &tokenizer->pieces;
+  if (string_table_has(&tokenizer->read_as, id)) texts = &tokenizer->read_as;
+  const char *piece = string_table_get(texts, id);
+  int64_t size = texts->size[id];
   if (tokenizer->family == FAMILY_BYTE_BPE) {
-    push_byte_level(stream, id, piece, size);
+    push_byte_level(stream, piece, size);
     return;
   }
   int byte = type == PIECE_BYTE || tokenizer->bytes_by_name ? piece_byte(piece, size) : -1;

@@ -178,8 +178,6 @@ Status tokenizer_from_gguf(Tokenizer **tokenizer, const Gguf *gguf, Error *err) 
   TRY(read_special(&made->eos, made, gguf, "tokenizer.ggml.eos_token_id", err));
   TRY(gguf_get_bool(gguf, "tokenizer.ggml.add_bos_token", GGUF_OPTIONAL, &made->adds_bos, err));
   TRY(gguf_get_bool(gguf, "tokenizer.ggml.add_eos_token", GGUF_OPTIONAL, &made->adds_eos, err));
-  made->adds_bos = made->adds_bos && made->bos >= 0;
-  made->adds_eos = made->adds_eos && made->eos >= 0;
   tokenizer_finish(made);
   *tokenizer = made;
   made = NULL;

@@ -7,12 +7,13 @@
 #include "merge_queue.h"
 #include "pretokenize.h"
 #include "string_table.h"
+#include "text_ops.h"
 #include "tokenizer.h"
 
 #include <stdatomic.h>
 
 #define SPM_SPACE "\xE2\x96\x81" // U+2581, which stands for a space in pieces
-enum { SPM_SPACE_BYTES = 3, TEXT_OPS_MAX = 8 };
+enum { SPM_SPACE_BYTES = 3 };
 
 typedef enum TokenizerFamily {
   FAMILY_SPM,      // SentencePiece BPE: merges by the score of what they give
@@ -30,24 +31,6 @@ typedef enum PieceType {
   PIECE_UNUSED,
   PIECE_BYTE,
 } PieceType;
-
-// A change of a stretch of text before it is cut and merged.
-typedef enum TextOpKind {
-  TEXT_PREPEND,        // `to` in front of a text that is not empty
-  TEXT_PREPEND_UNLESS, // the same, unless the text begins with `to`
-  TEXT_PREPEND_FIRST,  // the same, only where the whole text begins
-  TEXT_REPLACE,        // `from` by `to`
-} TextOpKind;
-
-typedef struct TextOp {
-  TextOpKind kind;
-  char *from, *to; // NUL-terminated; `from` of TEXT_REPLACE is not empty
-} TextOp;
-
-typedef struct TextOps {
-  TextOp items[TEXT_OPS_MAX];
-  int n;
-} TextOps;
 
 // (left, right) -> rank and result, in open addressing.
 typedef struct MergeEntry {
@@ -70,7 +53,12 @@ typedef enum BytesDecoding {
 } BytesDecoding;
 
 // Which space at the beginning of a text is the dummy prefix and left out.
-typedef enum LeadingSpace { LEADING_KEPT, LEADING_OF_PIECE, LEADING_OF_TEXT } LeadingSpace;
+typedef enum LeadingSpace {
+  LEADING_KEPT,
+  LEADING_OF_PIECE, // U+2581 that a piece begins with (sentencepiece)
+  LEADING_OF_TEXT,  // any space (the decoder Strip)
+  LEADING_OF_FIRST, // all of the first piece (the decoder Metaspace)
+} LeadingSpace;
 
 struct Tokenizer {
   TokenizerFamily family;
@@ -100,6 +88,7 @@ struct Tokenizer {
   atomic_uchar *whole;    // [pieces.n] see encode_word
 
   // Decoding.
+  StringTable read_as; // what an added token reads as where the reference has it normalised
   BytesDecoding bytes_decoding;
   LeadingSpace leading;
   bool bytes_by_name; // "<0x41>" is a byte whatever its type
@@ -147,7 +136,6 @@ int piece_byte(const char *piece, int64_t size);
 
 // The readers. Each fills a zero-initialised Tokenizer; on failure it is freed by tokenizer_close.
 Tokenizer *tokenizer_new(TokenizerFamily family);
-void text_ops_add(TextOps *ops, TextOpKind kind, const char *from, const char *to);
 
 // Adds a piece with its type; STATUS_DATA for an id or a string that is there already.
 Status tokenizer_add_piece(Tokenizer *tokenizer, int64_t id, const char *bytes, int64_t size,
@@ -162,10 +150,10 @@ Status bpe_add_merge(Tokenizer *tokenizer, const char *left, int64_t left_size, 
                      int64_t right_size, int64_t rank, const char *path, Error *err);
 Status bpe_finish(Tokenizer *tokenizer, const char *path, Error *err);
 
-// The last step of every reader.
+// The last step, once for each tokenizer: after it nothing changes but the memo.
 void tokenizer_finish(Tokenizer *tokenizer);
 
-// `data`: the file's content, [size] bytes.
+// `data`: the file's content, [size] bytes. tokenizer_finish is the caller's.
 Status tokenizer_from_json(Tokenizer **tokenizer, const char *path, const void *data, int64_t size,
                            Error *err);
 Status tokenizer_from_model(Tokenizer **tokenizer, const char *path, const void *data, int64_t size,

@@ -24,7 +24,8 @@ int utf8_broken_length(const uint8_t *text, int64_t left, bool *cut) {
   return length;
 }
 
-char *utf8_repair(const char *text, int64_t bytes, int64_t *repaired) {
+// Where the text stops to be well-formed; `bytes` if it does not.
+static int64_t well_formed_end(const char *text, int64_t bytes) {
   const uint8_t *from = (const uint8_t *)text;
   int64_t good = 0;
   while (good < bytes) {
@@ -32,6 +33,16 @@ char *utf8_repair(const char *text, int64_t bytes, int64_t *repaired) {
     if (length == 0) break;
     good += length;
   }
+  return good;
+}
+
+bool utf8_is_well_formed(const char *text, int64_t bytes) {
+  return well_formed_end(text, bytes) == bytes;
+}
+
+char *utf8_repair(const char *text, int64_t bytes, int64_t *repaired) {
+  const uint8_t *from = (const uint8_t *)text;
+  int64_t good = well_formed_end(text, bytes);
   if (good == bytes) return NULL;
   // Every broken byte becomes at most three.
   char *out = malloc((size_t)(good + 3 * (bytes - good)));

@@ -15,6 +15,8 @@ int utf8_broken_length(const uint8_t *text, int64_t left, bool *cut);
 // by the caller.
 char *utf8_repair(const char *text, int64_t bytes, int64_t *repaired);
 
+bool utf8_is_well_formed(const char *text, int64_t bytes);
+
 // The character at `text`, which is well-formed there, and its length.
 static inline uint32_t utf8_read(const char *text, int *length) {
   const uint8_t *p = (const uint8_t *)text;

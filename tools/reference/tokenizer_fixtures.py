@@ -1,0 +1,159 @@
+"""Trains the tiny tokenizers of tests/golden/tokenizer on data/samples (development only).
+
+    bytes/tokenizer.json      byte-level BPE as SmolLM2's: digits alone, ByteLevel; some of the 256 bytes
+                              have no symbol; an added token that is not special, one with lstrip/rstrip
+    llama3/tokenizer.json     LLaMA 3's Split, ignore_merges, merges as pairs, BOS by a template
+    prefix/tokenizer.json     ByteLevel with add_prefix_space, an unknown token, merges as strings
+    spm/tokenizer.model       SentencePiece BPE as LLaMA's, with byte fallback and user-defined pieces
+    plain/tokenizer.model     the same without byte fallback: what is unknown is <unk>
+    legacy/tokenizer.json     LLaMA as a fast tokenizer: the pieces of spm, Prepend and Replace
+    metaspace/tokenizer.json  the same, Metaspace (prepend_scheme first, no split)
+    words/tokenizer.json      Metaspace (always, split), no byte fallback, fuse_unk
+
+Training is deterministic; a new version of a package may still give other files, so they are
+committed and tokenizer_golden.py takes them as they are.
+"""
+import io
+import json
+import os
+
+import sentencepiece
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
+from tokenizers import pre_tokenizers, processors, trainers
+
+FOLDER = "tests/golden/tokenizer"
+SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+          r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def texts():
+    with open("data/samples/biomed_qa.json", encoding="utf-8") as file:
+        items = json.load(file)
+    lines = [item[key] for item in items for key in ("instruction", "input", "output") if item.get(key)]
+    return lines + ["Größe über naïve café 38 °C, 5 µg/ml, α-synuclein, β-blocker", "Ответ: сердце и кровь",
+                    "心臓は血液を送り出す。", "I'm sure they've said it's so, we'll see; he'd don't"] * 8
+
+
+def save(tokenizer, name, pairs=True):
+    os.makedirs(f"{FOLDER}/{name}", exist_ok=True)
+    tree = json.loads(tokenizer.to_str())
+    if not pairs:
+        tree["model"]["merges"] = [" ".join(pair) for pair in tree["model"]["merges"]]
+    with open(f"{FOLDER}/{name}/tokenizer.json", "w", encoding="utf-8") as file:
+        json.dump(tree, file, ensure_ascii=False, separators=(",", ":"))
+        file.write("\n")
+
+
+def bytes_like_smollm():
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    t.decoder = decoders.ByteLevel()
+    t.train_from_iterator(texts(), trainers.BpeTrainer(vocab_size=1500, special_tokens=SPECIALS,
+                                                       show_progress=False))
+    t.add_tokens([AddedToken("[USER]", normalized=False), AddedToken("blood pressure", normalized=True)])
+    t.add_special_tokens([AddedToken("<mask>", lstrip=True, rstrip=True)])
+    save(t, "bytes", pairs=False)
+
+
+def llama3():
+    t = Tokenizer(models.BPE(ignore_merges=True))
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    t.decoder = decoders.ByteLevel()
+    t.train_from_iterator(texts(), trainers.BpeTrainer(
+        vocab_size=1200, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    # A piece that no merges lead to: only ignore_merges finds it.
+    tree = json.loads(t.to_str())
+    tree["model"]["vocab"]["ĠcaÃ±on"] = len(tree["model"]["vocab"])
+    t = Tokenizer.from_str(json.dumps(tree))
+    t.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>"])
+    bos = t.token_to_id("<|begin_of_text|>")
+    t.post_processor = processors.Sequence([
+        processors.ByteLevel(trim_offsets=False),
+        processors.TemplateProcessing(single="<|begin_of_text|> $A", pair=None,
+                                      special_tokens=[("<|begin_of_text|>", bos)])])
+    save(t, "llama3")
+
+
+def prefix():
+    t = Tokenizer(models.BPE(unk_token="<unk>"))
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)
+    t.decoder = decoders.ByteLevel()
+    t.train_from_iterator(texts(), trainers.BpeTrainer(vocab_size=600, special_tokens=["<unk>"],
+                                                       show_progress=False))
+    save(t, "prefix", pairs=False)
+
+
+def sentencepiece_model(name, **options):
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts()), model_writer=model, model_type="bpe", character_coverage=0.999,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=True,
+        num_threads=1, minloglevel=2, **options)
+    os.makedirs(f"{FOLDER}/{name}", exist_ok=True)
+    with open(f"{FOLDER}/{name}/tokenizer.model", "wb") as file:
+        file.write(model.getvalue())
+
+
+def pieces_of(name):
+    sp = sentencepiece.SentencePieceProcessor(model_file=f"{FOLDER}/{name}/tokenizer.model")
+    return sp, [sp.id_to_piece(i) for i in range(sp.get_piece_size())]
+
+
+def merges_of(sp, pieces):
+    """All splits of each piece into two pieces, by score, as transformers' converter makes them."""
+    vocab = {p: i for i, p in enumerate(pieces)}
+    merges = []
+    for piece, i in vocab.items():
+        splits = [(piece[:k], piece[k:]) for k in range(1, len(piece))
+                  if piece[:k] in vocab and piece[k:] in vocab]
+        splits.sort(key=lambda s: (vocab[s[0]], vocab[s[1]]))
+        merges += [(left, right, sp.get_score(i)) for left, right in splits]
+    merges.sort(key=lambda m: (m[2], len(m[0]), len(m[1])), reverse=True)
+    return vocab, [(left, right) for left, right, _ in merges]
+
+
+def fast_llama(name, metaspace):
+    sp, pieces = pieces_of("spm")
+    vocab, merges = merges_of(sp, pieces)
+    t = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+             decoders.Strip(content=" ", left=1)]
+    if metaspace:
+        t.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False)
+    else:
+        t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    t.decoder = decoders.Sequence(steps)
+    t.add_special_tokens([AddedToken(x, normalized=False, special=True) for x in ("<unk>", "<s>", "</s>")])
+    t.add_tokens([AddedToken("heart rate", normalized=True)])
+    t.post_processor = processors.TemplateProcessing(single="<s> $A", pair=None, special_tokens=[("<s>", 1)])
+    save(t, name, pairs=metaspace)
+
+
+def words():
+    sp, pieces = pieces_of("plain")
+    vocab, merges = merges_of(sp, pieces)
+    t = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True))
+    t.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
+    t.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always", split=True)
+    t.add_special_tokens(["<unk>", "<s>", "</s>"])
+    save(t, "words")
+
+
+def main():
+    bytes_like_smollm()
+    llama3()
+    prefix()
+    sentencepiece_model("spm", vocab_size=1200, byte_fallback=True, user_defined_symbols=["[INST]", "mmHg"])
+    sentencepiece_model("plain", vocab_size=500, byte_fallback=False)
+    fast_llama("legacy", metaspace=False)
+    fast_llama("metaspace", metaspace=True)
+    words()
+
+
+if __name__ == "__main__":
+    main()
