@@ -1,0 +1,199 @@
+#!/usr/bin/env bash
+# labels: quick
+# vma-infer and vma-model from outside, on a tiny model: what they print, and for each mistake the exit status and one
+# message that says what is wrong.
+set -uo pipefail
+
+infer=$VMA_BIN/vma-infer
+model_tool=$VMA_BIN/vma-model
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+fail() {
+  echo "FAILED: $*"
+  failed=1
+}
+
+mkdir "$work/tiny" "$work/bare"
+cp tests/golden/tiny_llama/gqa/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/tiny"
+cp tests/golden/tiny_llama/gqa/{config.json,model.safetensors} "$work/bare"
+tiny=$work/tiny
+
+# refuse STATUS PART COMMAND...: fails with that status and a single line on stderr that holds PART, prints nothing
+refuse() {
+  local expected=$1 part=$2 status=0
+  shift 2
+  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+  if [ $status != "$expected" ]; then fail "$* : status $status, not $expected: $(cat "$work/err")"; fi
+  if [ "$(wc -l <"$work/err")" != 1 ]; then fail "$* : not one message: $(cat "$work/err")"; fi
+  if ! grep -qF -- "$part" "$work/err"; then fail "$* : no '$part' in: $(cat "$work/err")"; fi
+  if [ -s "$work/out" ]; then fail "$* : output: $(head -c 200 "$work/out")"; fi
+}
+
+# accept COMMAND...: succeeds, says nothing on stderr; its output is in $work/out
+accept() {
+  local status=0
+  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+  if [ $status != 0 ]; then fail "$* : status $status: $(cat "$work/err")"; fi
+  if [ -s "$work/err" ]; then fail "$* : stderr: $(cat "$work/err")"; fi
+}
+
+# ---- answers ----
+
+accept "$infer" --model "$tiny" --prompt 'The heart' --max-new-tokens 20 --threads 1
+cp "$work/out" "$work/plain"
+accept "$infer" --model "$tiny" --prompt 'The heart' --max-new-tokens 20 --threads 2
+cmp -s "$work/out" "$work/plain" || fail "another text with two threads"
+printf 'The heart' >"$work/prompt"
+"$infer" --model "$tiny" --prompt - --max-new-tokens 20 <"$work/prompt" >"$work/out" || fail "a prompt from standard input"
+cmp -s "$work/out" "$work/plain" || fail "another text from standard input"
+accept "$infer" --model "$tiny" --prompt 'The heart' --template none --max-new-tokens 20
+cmp -s "$work/out" "$work/plain" || fail "--template none changes a prompt"
+accept "$infer" --model "$tiny" --prompt 'The heart' --max-new-tokens 20 --top-k 1 --temperature 2
+cmp -s "$work/out" "$work/plain" || fail "--top-k 1 is not greedy"
+
+accept "$infer" --model "$tiny" --prompt 'The heart' --max-new-tokens 5 --json
+[ "$(wc -l <"$work/out")" = 1 ] || fail "--json is not one line"
+for part in '"text":"' '"ids":[' '"finish":"length"' '"prompt_tokens":' '"load_seconds":' '"prefill_seconds":' \
+  '"decode_seconds":' '"decode_tokens_per_second":'; do
+  grep -qF "$part" "$work/out" || fail "no $part in $(cat "$work/out")"
+done
+[ "$(sed 's/.*"ids":\[\([^]]*\)\].*/\1/' "$work/out" | tr ',' '\n' | wc -l)" = 5 ] || fail "not 5 ids: $(cat "$work/out")"
+accept "$infer" --model "$tiny" --prompt 'The heart' --max-new-tokens 1000 --json
+grep -qE '"finish":"(context|eos)"' "$work/out" || fail "the context does not end it: $(cat "$work/out")"
+accept "$infer" --model "$tiny" --prompt 'The heart' --max-new-tokens 20 --dtype bf16
+
+# The tokenizer has <|im_start|>: an instruction goes into chatml, whose frame is longer in ids than alpaca's here.
+prompt_tokens() {
+  accept "$infer" --model "$tiny" --max-new-tokens 1 --json "$@"
+  sed 's/.*"prompt_tokens":\([0-9]*\).*/\1/' "$work/out"
+}
+by_default=$(prompt_tokens --instruction 'hi')
+[ "$by_default" = "$(prompt_tokens --instruction 'hi' --template chatml)" ] || fail "an instruction is not put into chatml"
+[ "$by_default" = "$(prompt_tokens --prompt 'hi' --template chatml)" ] || fail "--prompt with --template is no instruction"
+[ "$by_default" != "$(prompt_tokens --instruction 'hi' --template none)" ] || fail "none is chatml"
+[ "$(prompt_tokens --prompt 'hi')" = 2 ] || fail "a prompt is not taken as it is"
+
+# Stops: the first letters of the answer.
+first=$(head -c 3 "$work/plain")
+accept "$infer" --model "$tiny" --prompt 'The heart' --max-new-tokens 20 --stop 'never there' --stop "$first"
+[ "$(cat "$work/out")" = '' ] || fail "a stop text was printed: $(cat "$work/out")"
+
+# An adapter changes the answer; one that does not say its template leaves the choice.
+accept "$infer" --model "$tiny" --adapter tests/golden/tiny_lora/all --prompt 'The heart' --max-new-tokens 20
+if cmp -s "$work/out" "$work/plain"; then fail "the adapter changes nothing"; fi
+
+accept "$infer" --help
+grep -q -- '--repetition-penalty' "$work/out" || fail "--help does not name the options"
+accept "$infer" --version
+
+# ---- the command line ----
+
+ask=("$infer" --model "$tiny" --prompt x)
+refuse 2 '--model is missing' "$infer" --prompt x
+refuse 2 'nothing to do' "$infer" --model "$tiny"
+refuse 2 'give one of them' "${ask[@]}" --instruction y
+refuse 2 '--input goes with' "${ask[@]}" --input y
+refuse 2 'empty' "$infer" --model "$tiny" --prompt ''
+refuse 2 '--instruction: expected a text' "$infer" --model "$tiny" --instruction ''
+refuse 2 "unexpected 'stray'" "${ask[@]}" stray
+refuse 2 "meant 'alpaca'" "${ask[@]}" --template alpacca
+refuse 2 '--dtype: expected f32 or bf16' "${ask[@]}" --dtype f16
+refuse 2 '--stop: expected a text' "${ask[@]}" --stop ''
+refuse 2 '--stop: expected UTF-8' "${ask[@]}" --stop $'\xff'
+for value in 0 -1 1.5 x '' ' 1' 99999999999999999999 2147483648; do
+  refuse 2 '--max-new-tokens: expected an integer in 1..2147483647' "${ask[@]}" --max-new-tokens "$value"
+done
+for value in -1 x nan inf 1e9 ''; do refuse 2 '--temperature: expected' "${ask[@]}" --temperature "$value"; done
+for value in -1 x 1.5 99999999999; do refuse 2 '--top-k: expected' "${ask[@]}" --top-k "$value"; done
+for value in -0.1 0 1.01 x nan; do refuse 2 '--top-p: expected' "${ask[@]}" --top-p "$value"; done
+for value in -1 0 x inf 1e-60; do
+  refuse 2 '--repetition-penalty: expected' "${ask[@]}" --repetition-penalty "$value"
+done
+for value in -1 x 1.5 9223372036854775808; do refuse 2 '--seed: expected' "${ask[@]}" --seed "$value"; done
+for value in 0 -1 x 100000; do refuse 2 '--threads: expected' "${ask[@]}" --threads "$value"; done
+refuse 2 'go with --score' "${ask[@]}" --add-special
+refuse 2 'where to' "$infer" --model "$tiny" --score "$work/prompt"
+refuse 2 'do not go with it' "${ask[@]}" --score "$work/prompt" --output "$work/x"
+refuse 2 'leaves no room' "$infer" --model "$tiny" --prompt "$(printf 'x %.0s' {1..70})"
+status=0
+"${ask[@]}" --no-such-option >/dev/null 2>&1 || status=$?
+[ $status = 2 ] || fail "an unknown option: status $status"
+
+# ---- files ----
+
+refuse 66 "$work/nowhere" "$infer" --model "$work/nowhere" --prompt x
+refuse 66 'okenizer' "$infer" --model "$work/bare" --prompt x
+: >"$work/empty.gguf"
+refuse 65 "$work/empty.gguf" "$infer" --model "$work/empty.gguf" --prompt x
+head -c 4096 /dev/urandom >"$work/random.gguf"
+refuse 65 "$work/random.gguf" "$infer" --model "$work/random.gguf" --prompt x
+mkdir "$work/cut" "$work/noise" "$work/nothing"
+cp "$tiny"/* "$work/cut" && head -c 1000 "$tiny/model.safetensors" >"$work/cut/model.safetensors"
+refuse 65 "$work/cut" "$infer" --model "$work/cut" --prompt x
+cp "$tiny"/* "$work/noise" && head -c 5000 /dev/urandom >"$work/noise/tokenizer.json"
+refuse 65 'tokenizer.json' "$infer" --model "$work/noise" --prompt x
+refuse 66 "$work/nothing" "$infer" --model "$work/nothing" --prompt x
+
+refuse 66 "$work/nowhere" "${ask[@]}" --adapter "$work/nowhere"
+mkdir "$work/odd"
+cp tests/golden/tiny_llama/odd80/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/odd"
+refuse 65 '' "$infer" --model "$work/odd" --prompt x --adapter tests/golden/tiny_lora/all
+mkdir "$work/badlora"
+cp tests/golden/tiny_lora/all/adapter_* "$work/badlora" && head -c 600 /dev/urandom >"$work/badlora/adapter_model.safetensors"
+refuse 65 "$work/badlora" "${ask[@]}" --adapter "$work/badlora"
+
+status=0
+"${ask[@]}" >/dev/full 2>"$work/err" || status=$?
+[ $status = 74 ] || fail "a full standard output: status $status: $(cat "$work/err")"
+
+# ---- scoring ----
+
+printf '{"text": "The heart"}\n{"prompt": "The ", "completion": "heart"}\n{"ids": [5, 6, 7]}\n' >"$work/in.jsonl"
+accept "$infer" --model "$tiny" --score "$work/in.jsonl" --output "$work/scores"
+[ "$(wc -l <"$work/scores")" = 3 ] || fail "not three lines: $(cat "$work/scores")"
+grep -qE '^\{"ids":\[5,6,7\],"logprobs":\[null,-[0-9.]+,-[0-9.]+\],"completion_start":0,"greedy":(true|false)\}$' \
+  "$work/scores" || fail "another form: $(cat "$work/scores")"
+accept "$infer" --model "$tiny" --score "$work/in.jsonl" --output -
+cmp -s "$work/out" "$work/scores" || fail "another result on standard output"
+tail -n 1 "$work/in.jsonl" >"$work/ids.jsonl"
+accept "$infer" --model "$work/bare" --score "$work/ids.jsonl" --output "$work/bare_scores"
+tail -n 1 "$work/scores" | cmp -s - "$work/bare_scores" || fail "ids without a tokenizer score otherwise"
+refuse 66 'okenizer' "$infer" --model "$work/bare" --score "$work/in.jsonl" --output "$work/left"
+refuse 66 "$work/nowhere" "$infer" --model "$tiny" --score "$work/nowhere" --output "$work/left"
+printf '{"text": "a"}\n{"text"\n' >"$work/bad.jsonl"
+refuse 65 'bad.jsonl:2:' "$infer" --model "$tiny" --score "$work/bad.jsonl" --output "$work/left"
+refuse 74 '/dev/full' "$infer" --model "$tiny" --score "$work/in.jsonl" --output /dev/full
+"$infer" --model "$tiny" --score "$work/in.jsonl" --output "$work/no/such/folder" >"$work/out" 2>"$work/err" &&
+  fail "an output in a folder that is not there"
+[ -e "$work/left" ] && fail "a failed run left an output"
+
+# ---- vma-model ----
+
+accept "$model_tool" info "$tiny"
+for part in 'layers           2' 'vocabulary       131' 'tokenizer        byte-level BPE' 'EOS              2'; do
+  grep -qF "$part" "$work/out" || fail "info: no '$part' in: $(cat "$work/out")"
+done
+accept "$model_tool" info --model "$tiny" --hash
+grep -qE '^weights +sha256 [0-9a-f]{64}$' "$work/out" || fail "info --hash: $(cat "$work/out")"
+accept "$model_tool" info "$work/bare"
+printf '{"text": "The heart"}\n{"text": ""}\n{"text": "<|im_end|>"}\n' >"$work/texts.jsonl"
+accept "$model_tool" tokenize --model "$tiny" --input "$work/texts.jsonl" --output "$work/ids"
+# As the tokenizers package says for the first; the last is the special token's letters.
+printf '[54,74,71,97,74,71,116,86]\n[]\n[30,94,75,79,65,110,70,94,32]\n' >"$work/expected"
+cmp -s "$work/ids" "$work/expected" || fail "tokenize: $(cat "$work/ids")"
+accept "$model_tool" tokenize --model tests/support/tiny_tokenizer --input "$work/texts.jsonl" --output "$work/ids2"
+cmp -s "$work/ids" "$work/ids2" || fail "a folder with a tokenizer only"
+refuse 2 'what to do' "$model_tool"
+refuse 2 'expected info or tokenize' "$model_tool" inform "$tiny"
+refuse 2 'of which model' "$model_tool" info
+refuse 2 'give --input' "$model_tool" tokenize --model "$tiny"
+refuse 66 "$work/nowhere" "$model_tool" info "$work/nowhere"
+refuse 65 'bad.jsonl:2:' "$model_tool" tokenize --model "$tiny" --input "$work/bad.jsonl" --output "$work/left"
+printf '{"text": 1}\n' >"$work/number.jsonl"
+refuse 65 'number.jsonl:1: item 0' "$model_tool" tokenize --model "$tiny" --input "$work/number.jsonl" --output "$work/left"
+refuse 74 '/dev/full' "$model_tool" tokenize --model "$tiny" --input "$work/texts.jsonl" --output /dev/full
+[ -e "$work/left" ] && fail "a failed run left an output"
+
+exit $failed
