@@ -221,8 +221,7 @@ char *peft_config_text(const PeftAdapter *adapter) {
   failed |= json_object_set_new(object, "use_rslora", json_boolean(adapter->rank_stabilised)) != 0;
   size_t digits = digits_of(adapter->alpha, adapter->dropout);
   if (!failed) {
-    text = json_dumps(object, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_ENSURE_ASCII |
-                                  JSON_REAL_PRECISION(digits));
+    text = json_dumps(object, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(digits));
   }
   if (text != NULL && asprintf(&line, "%s\n", text) < 0) line = NULL;
   free(text);
