@@ -260,6 +260,23 @@ int parity_add_i32(ParityCase *c, const char *name, const int32_t *values, int64
   return index;
 }
 
+void parity_quantised(ParityCase *c, int index) {
+  Tensor t = c->tensors[index].t;
+  int64_t block = dtype_info(t.dtype)->block_bytes;
+  Rng rng = {.key = (uint64_t)index + 991};
+  for (int64_t r = 0; r < t.rows; r++) {
+    unsigned char *row = (unsigned char *)t.data + element_bytes(t, r * t.stride);
+    for (int64_t i = 0; i < element_bytes(t, t.cols); i++) {
+      int64_t at = i % block;
+      row[i] = (unsigned char)rng_below(&rng, 256);
+      // The upper bytes of the IEEE halves d (and m): 2^-6 to 2^-4, m of either sign.
+      if (at == 1) row[i] = (unsigned char)(0x24 + row[i] % 8);
+      if (at == 3 && t.dtype == DT_Q4_1)
+        row[i] = (unsigned char)((0x24 + row[i] % 8) | (row[i] & 0x80));
+    }
+  }
+}
+
 // Fresh tensors for one run, outputs poisoned; f64: floats converted.
 static void fresh(const ParityCase *c, Tensor *t, bool f64) {
   for (int i = 0; i < c->n; i++) {

@@ -59,6 +59,9 @@ int32_t *parity_i32(ParityCase *c, int index);
 int parity_add_i32(ParityCase *c, const char *name, const int32_t *values, int64_t n,
                    int64_t below);
 
+// Fills a quantised tensor of the case with random blocks of moderate scale.
+void parity_quantised(ParityCase *c, int index);
+
 // Runs the case as above and releases its tensors. Failures are reported as of test.h, with the
 // case's name, the instruction set, the tensor and the worst element.
 void parity_run(ParityCase *c);

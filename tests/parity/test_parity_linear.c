@@ -1,0 +1,73 @@
+// The linear map and its gradients against the reference: the own GEMM in every instruction set,
+// and the library's.
+#include "linear_cases.h"
+#include "test.h"
+
+static const char *const own = "own";
+
+static void test_linear(void) {
+  // Around the tiles (14 x 32, 6 x 16, 4 x 8), the blocks of 112 rows and 384 steps, and the few
+  // rows of decode.
+  static const LinearShape shapes[] = {{0, 5, 7, 0},      {1, 1, 1, 0},    {1, 33, 65, 1},
+                                       {2, 7, 64, 2},     {3, 31, 33, 3},  {5, 16, 129, 0},
+                                       {8, 47, 100, 1},   {9, 31, 33, 1},  {13, 33, 17, 2},
+                                       {113, 65, 385, 3}, {29, 97, 31, 0}, {15, 130, 770, 1}};
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+    for (int f = 0; f < 2; f++) {
+      DType type = f ? DT_BF16 : DT_F32;
+      linear_run(own, LINEAR_FORWARD, &shapes[s], type, type, type, LINEAR_PLAIN);
+      linear_run(own, LINEAR_FORWARD, &shapes[s], type, type, type, LINEAR_ACC);
+      linear_run(own, LINEAR_FORWARD, &shapes[s], type, type, DT_F32, LINEAR_BIAS);
+      linear_run(own, LINEAR_FORWARD, &shapes[s], type, type, type, LINEAR_BIAS | LINEAR_ACC);
+    }
+  }
+}
+
+static void test_back(void) {
+  static const LinearShape shapes[] = {{0, 5, 7, 0},      {1, 1, 1, 0},    {1, 33, 65, 1},
+                                       {9, 31, 33, 1},    {13, 33, 17, 2}, {2, 7, 64, 2},
+                                       {113, 65, 385, 3}, {29, 390, 31, 0}};
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+    for (int f = 0; f < 2; f++) {
+      DType type = f ? DT_BF16 : DT_F32;
+      linear_run(own, LINEAR_BACK_X, &shapes[s], type, type, type, 0);
+      linear_run(own, LINEAR_BACK_W, &shapes[s], type, type, DT_F32, LINEAR_BIAS);
+      linear_run(own, LINEAR_BACK_W, &shapes[s], type, type, type, 0);
+    }
+  }
+}
+
+static void test_quantised(void) {
+  static const DType weights[] = {DT_Q8_0, DT_Q4_0, DT_Q4_1};
+  static const LinearShape shapes[] = {{1, 5, 32, 0}, {4, 33, 96, 2}, {17, 35, 416, 1}};
+  for (int w = 0; w < 3; w++) {
+    for (int s = 0; s < 3; s++) {
+      for (int f = 0; f < 2; f++) {
+        DType type = f ? DT_BF16 : DT_F32;
+        linear_run(own, LINEAR_FORWARD, &shapes[s], type, weights[w], type, LINEAR_BIAS);
+        linear_run(own, LINEAR_BACK_X, &shapes[s], type, weights[w], type, 0);
+      }
+    }
+  }
+}
+
+// A sum that takes two ranges of the packed panel, and columns that take two.
+static void test_ranges(void) {
+  static const LinearShape deep = {9, 3, 4100, 0}, wide = {10, 4099, 9, 1},
+                           huge = {9, 1100, 4100, 0};
+  for (int f = 0; f < 2; f++) {
+    DType type = f ? DT_BF16 : DT_F32;
+    linear_run(own, LINEAR_FORWARD, &deep, type, type, type, LINEAR_ACC);
+    linear_run(own, LINEAR_FORWARD, &deep, type, type, type, LINEAR_BIAS);
+    linear_run(own, LINEAR_BACK_X, &wide, type, type, type, 0);
+  }
+  linear_run(own, LINEAR_FORWARD, &huge, DT_BF16, DT_BF16, DT_BF16, LINEAR_PLAIN);
+}
+
+int main(void) {
+  RUN(test_linear);
+  RUN(test_back);
+  RUN(test_quantised);
+  RUN(test_ranges);
+  return test_done();
+}

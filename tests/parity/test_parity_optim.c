@@ -1,0 +1,110 @@
+// Sums, the clip factor and AdamW against the reference.
+#include "parity.h"
+#include "test.h"
+
+#include <math.h>
+
+static const DType floats[] = {DT_F32, DT_BF16};
+static const int64_t shapes[][3] = {{0, 5, 0},   {1, 1, 0},    {3, 7, 1},
+                                    {17, 33, 2}, {3, 8200, 3}, {64, 300, 0}};
+enum { N_SHAPES = sizeof shapes / sizeof *shapes };
+
+static void call_sum(Backend *be, const Tensor *t, const void *user) {
+  if (*(const bool *)user) {
+    be->sum_squares(be, t[0], t[1]);
+  } else {
+    be->sum_acc(be, t[0], t[1]);
+  }
+}
+
+static void test_sums(void) {
+  for (int squares = 0; squares < 2; squares++) {
+    bool user = squares;
+    for (int f = 0; f < 2; f++) {
+      for (int s = 0; s < N_SHAPES; s++) {
+        const int64_t *d = shapes[s];
+        ParityCase c = {.call = call_sum, .user = &user};
+        snprintf(c.name, sizeof c.name, "%s %s %lldx%lld", squares ? "sum_squares" : "sum_acc",
+                 dtype_info(floats[f])->name, (long long)d[0], (long long)d[1]);
+        parity_add(&c, "out", squares ? PARITY_OUT : PARITY_ACC, DT_F64, 1, 1, 0, 1);
+        parity_add(&c, "x", PARITY_IN, floats[f], d[0], d[1], d[2], 1);
+        parity_run(&c);
+      }
+    }
+  }
+}
+
+static void call_clip(Backend *be, const Tensor *t, const void *user) {
+  be->clip_factor(be, t[0], t[1], *(const float *)user);
+}
+
+static void test_clip_factor(void) {
+  static const float norms[] = {0, 1, 1000};
+  for (int k = 0; k < 3; k++) {
+    for (int64_t n = 0; n < 4; n++) {
+      ParityCase c = {.call = call_clip, .user = &norms[k]};
+      snprintf(c.name, sizeof c.name, "clip_factor of %lld sums to %g", (long long)n,
+               (double)norms[k]);
+      parity_add(&c, "clip", PARITY_OUT, DT_F32, 1, 2, 0, 1);
+      int sums = parity_add(&c, "sums", PARITY_IN, DT_F64, 1, n, 0, 1);
+      for (int64_t i = 0; i < n; i++) parity_set(c.tensors[sums].t, 0, i, 3.5 + (double)i);
+      parity_run(&c);
+    }
+  }
+}
+
+typedef struct AdamForm {
+  DType w, g;
+  bool master, finite;
+} AdamForm;
+
+static void call_adamw(Backend *be, const Tensor *t, const void *user) {
+  const AdamForm *form = user;
+  AdamArgs args = {.lr = t[5],
+                   .step = t[6],
+                   .clip = t[7],
+                   .beta1 = 0.9f,
+                   .beta2 = 0.999f,
+                   .eps = 1e-8f,
+                   .decay = 0.01f};
+  be->adamw(be, t[0], form->master ? t[1] : TENSOR_NONE, t[2], t[3], t[4], &args);
+}
+
+static void test_adamw(void) {
+  static const AdamForm forms[] = {{DT_F32, DT_F32, false, true}, {DT_F32, DT_BF16, false, true},
+                                   {DT_BF16, DT_F32, true, true}, {DT_BF16, DT_BF16, true, true},
+                                   {DT_F32, DT_F32, true, true},  {DT_F32, DT_F32, false, false}};
+  for (int k = 0; k < 6; k++) {
+    for (int s = 0; s < N_SHAPES; s++) {
+      const int64_t *d = shapes[s];
+      int64_t n = d[0] * d[1];
+      ParityCase c = {.call = call_adamw, .user = &forms[k]};
+      snprintf(c.name, sizeof c.name, "adamw form %d %lldx%lld", k, (long long)d[0],
+               (long long)d[1]);
+      parity_add(&c, "w", PARITY_ACC, forms[k].w, d[0], d[1], 0, 1);
+      parity_add(&c, "master", PARITY_ACC, DT_F32, 1, n, 0, 1);
+      parity_add(&c, "m", PARITY_ACC, DT_F32, 1, n, 0, 0.1);
+      int v = parity_add(&c, "v", PARITY_ACC, DT_F32, d[0], d[1], 0, 0.1);
+      for (int64_t r = 0; r < d[0]; r++) {
+        for (int64_t i = 0; i < d[1]; i++) {
+          parity_set(c.tensors[v].t, r, i, fabs(parity_get(c.tensors[v].t, r, i)));
+        }
+      }
+      parity_add(&c, "g", PARITY_IN, forms[k].g, 1, n, 0, 1);
+      int lr = parity_add(&c, "lr", PARITY_IN, DT_F32, 1, 1, 0, 1);
+      parity_set(c.tensors[lr].t, 0, 0, 1e-2);
+      parity_add_i32(&c, "step", (int32_t[]){k + 1}, 1, 0);
+      int clip = parity_add(&c, "clip", PARITY_IN, DT_F32, 1, 2, 0, 1);
+      parity_set(c.tensors[clip].t, 0, 0, 0.37);
+      parity_set(c.tensors[clip].t, 0, 1, forms[k].finite ? 2.7 : INFINITY);
+      parity_run(&c);
+    }
+  }
+}
+
+int main(void) {
+  RUN(test_sums);
+  RUN(test_clip_factor);
+  RUN(test_adamw);
+  return test_done();
+}

@@ -1,0 +1,97 @@
+// Embedding, gather and their gradients against the reference.
+#include "parity.h"
+#include "test.h"
+
+static const DType floats[] = {DT_F32, DT_BF16};
+static const int64_t shapes[][3] = {{0, 32, 0}, {1, 32, 0}, {3, 96, 1}, {64, 64, 2}, {37, 1056, 3}};
+enum { N_SHAPES = sizeof shapes / sizeof *shapes };
+
+static void call_embedding(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->embedding(be, t[0], t[1], t[2]);
+}
+
+static void call_embedding_back(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->embedding_back_acc(be, t[0], t[1], t[2]);
+}
+
+static void call_gather(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->gather_rows(be, t[0], t[1], t[2]);
+}
+
+static void call_scatter(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->scatter_rows_acc(be, t[0], t[1], t[2]);
+}
+
+static void test_embedding(void) {
+  static const DType tables[] = {DT_F32, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
+  for (int f = 0; f < 2; f++) {
+    for (int w = 0; w < 5; w++) {
+      if (w < 2 && tables[w] != floats[f]) continue;
+      for (int s = 0; s < N_SHAPES; s++) {
+        const int64_t *d = shapes[s];
+        ParityCase c = {.call = call_embedding, .exact = true};
+        snprintf(c.name, sizeof c.name, "embedding %s of %s %lldx%lld", dtype_info(floats[f])->name,
+                 dtype_info(tables[w])->name, (long long)d[0], (long long)d[1]);
+        parity_add(&c, "y", PARITY_OUT, floats[f], d[0], d[1], d[2], 1);
+        int table = parity_add(&c, "table", PARITY_IN, tables[w], 41, d[1], w < 2 ? 5 : 32, 1);
+        if (w >= 2) parity_quantised(&c, table);
+        parity_add_i32(&c, "ids", NULL, d[0], 41);
+        parity_run(&c);
+      }
+    }
+  }
+}
+
+static void test_embedding_back(void) {
+  for (int f = 0; f < 2; f++) {
+    for (int wide = 0; wide < 2; wide++) {
+      for (int s = 0; s < N_SHAPES; s++) {
+        const int64_t *d = shapes[s];
+        DType table = wide ? DT_F32 : floats[f];
+        ParityCase c = {.call = call_embedding_back};
+        snprintf(c.name, sizeof c.name, "embedding_back_acc %s into %s %lldx%lld",
+                 dtype_info(floats[f])->name, dtype_info(table)->name, (long long)d[0],
+                 (long long)d[1]);
+        parity_add(&c, "dtable", PARITY_ACC, table, 41, d[1], 3, 1);
+        parity_add(&c, "dy", PARITY_IN, floats[f], d[0], d[1], d[2], 1);
+        int ids = parity_add_i32(&c, "ids", NULL, d[0], s == 4 ? 3 : 41); // many rows of one id
+        if (d[0] > 1) parity_i32(&c, ids)[d[0] - 1] = parity_i32(&c, ids)[0];
+        parity_run(&c);
+      }
+    }
+  }
+}
+
+static void test_gather_and_scatter(void) {
+  for (int f = 0; f < 2; f++) {
+    for (int s = 0; s < N_SHAPES; s++) {
+      const int64_t *d = shapes[s];
+      ParityCase gather = {.call = call_gather, .exact = true},
+                 scatter = {.call = call_scatter, .exact = true};
+      snprintf(gather.name, sizeof gather.name, "gather_rows %s %lldx%lld",
+               dtype_info(floats[f])->name, (long long)d[0], (long long)d[1]);
+      parity_add(&gather, "y", PARITY_OUT, floats[f], d[0], d[1], d[2], 1);
+      parity_add(&gather, "x", PARITY_IN, floats[f], 19, d[1], 1, 1);
+      parity_add_i32(&gather, "rows", NULL, d[0], 19);
+      parity_run(&gather);
+      snprintf(scatter.name, sizeof scatter.name, "scatter_rows_acc %s %lldx%lld",
+               dtype_info(floats[f])->name, (long long)d[0], (long long)d[1]);
+      parity_add(&scatter, "dx", PARITY_ACC, floats[f], 3 * d[0] + 2, d[1], d[2], 1);
+      parity_add(&scatter, "dy", PARITY_IN, floats[f], d[0], d[1], 1, 1);
+      int rows = parity_add_i32(&scatter, "rows", NULL, d[0], 1);
+      for (int64_t i = 0; i < d[0]; i++) parity_i32(&scatter, rows)[i] = (int32_t)(3 * i + i % 2);
+      parity_run(&scatter);
+    }
+  }
+}
+
+int main(void) {
+  RUN(test_embedding);
+  RUN(test_embedding_back);
+  RUN(test_gather_and_scatter);
+  return test_done();
+}
