@@ -101,7 +101,7 @@ static int64_t end_ids(Loading *l, bool *cut) {
   if (kind == TEMPLATE_ALPACA_STANFORD && eos >= 0) token_ids_push(whole, eos);
   *cut = whole->n > limit;
   if (*cut) return limit;
-  bool own_end = kind == TEMPLATE_ALPACA_STANFORD || template_answer_end(kind)[0] != '\0';
+  bool own_end = template_answer_end(kind)[0] != '\0';
   bool ended = whole->n > 0 && whole->ids[whole->n - 1] == eos;
   if (!own_end && eos >= 0 && !ended && whole->n < limit) token_ids_push(whole, eos);
   return whole->n;
