@@ -431,28 +431,39 @@ static int put_utf8(uint32_t c, char *out) {
   return 4;
 }
 
+// The bytes of the character (or plain byte) at *at, which is stepped over: four at most, and never
+// more than it had there.
+static int decode_next(const uint8_t **at, const uint8_t *end, char out[4]) {
+  static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
+  if (**at != '\\') {
+    out[0] = (char)*(*at)++;
+    return 1;
+  }
+  const char *name = strchr(names, (*at)[1]);
+  if (name != NULL) {
+    out[0] = values[name - names];
+    *at += 2;
+    return 1;
+  }
+  uint32_t c = (uint32_t)hex4(*at + 2, end);
+  *at += 6;
+  if (c >= 0xD800 && c < 0xDC00) {
+    c = 0x10000 + ((c - 0xD800) << 10) + ((uint32_t)hex4(*at + 2, end) - 0xDC00);
+    *at += 6;
+  }
+  return put_utf8(c, out);
+}
+
 int64_t json_string_decode(const JsonString *string, char *out) {
   const uint8_t *at = string->raw, *end = at + string->size;
   char *to = out;
   while (at < end) {
-    if (*at != '\\') {
-      *to++ = (char)*at++;
-      continue;
-    }
-    static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
-    const char *name = strchr(names, at[1]);
-    if (name != NULL) {
-      *to++ = values[name - names];
-      at += 2;
-      continue;
-    }
-    uint32_t c = (uint32_t)hex4(at + 2, end);
-    at += 6;
-    if (c >= 0xD800 && c < 0xDC00) {
-      c = 0x10000 + ((c - 0xD800) << 10) + ((uint32_t)hex4(at + 2, end) - 0xDC00);
-      at += 6;
-    }
-    to += put_utf8(c, to);
+    const uint8_t *slash = memchr(at, '\\', (size_t)(end - at));
+    size_t plain = (size_t)((slash == NULL ? end : slash) - at);
+    memcpy(to, at, plain);
+    to += plain;
+    at += plain;
+    if (slash != NULL) to += decode_next(&at, end, to);
   }
   *to = '\0';
   return to - out;
@@ -467,12 +478,17 @@ char *json_string_copy(const JsonString *string, int64_t *length) {
 }
 
 bool json_string_is(const JsonString *string, const char *text) {
-  int64_t length = (int64_t)strlen(text);
+  size_t left = strlen(text);
   if (!string->escaped) {
-    return string->size == length && memcmp(string->raw, text, (size_t)length) == 0;
+    return string->size == (int64_t)left && memcmp(string->raw, text, left) == 0;
   }
-  enum { LONGEST = 64 }; // the keys that are asked for are literals, all shorter
-  char copy[6 * LONGEST + 1];
-  if (string->size > 6 * LONGEST) return false;
-  return json_string_decode(string, copy) == length && memcmp(copy, text, (size_t)length) == 0;
+  const uint8_t *at = string->raw, *end = at + string->size;
+  while (at < end) {
+    char bytes[4];
+    size_t n = (size_t)decode_next(&at, end, bytes);
+    if (n > left || memcmp(text, bytes, n) != 0) return false;
+    text += n;
+    left -= n;
+  }
+  return left == 0;
 }

@@ -204,11 +204,34 @@ static void test_typed(void) {
   }
 }
 
+// Comparing and copying undo escapes alike, for strings of any length.
+static void test_strings(void) {
+  Error err = {0};
+  JsonString string;
+  char json[4096], plain[4096];
+  for (int n = 0; n < 600; n++) {
+    int length = snprintf(json, sizeof json, "\"\\t%0*d\\u00e9\\ud83d\\ude00\"", n + 1, n);
+    snprintf(plain, sizeof plain, "\t%0*d\xC3\xA9\xF0\x9F\x98\x80", n + 1, n);
+    JsonScan scan = json_scan_make("t.json", json, length);
+    EXPECT(json_scan_string(&scan, &string, &err) == STATUS_OK, "%s", err.message);
+    int64_t copied;
+    char *copy = json_string_copy(&string, &copied);
+    EXPECT(copied == (int64_t)strlen(plain) && strcmp(copy, plain) == 0, "%s: %s", json, copy);
+    EXPECT(json_string_is(&string, plain), "%s", json);
+    plain[strlen(plain) - 1]++;
+    EXPECT(!json_string_is(&string, plain), "%s", json);
+    plain[strlen(plain) - 1] = '\0';
+    EXPECT(!json_string_is(&string, plain), "%s", json);
+    free(copy);
+  }
+}
+
 int main(void) {
   RUN(test_valid);
   RUN(test_invalid);
   RUN(test_depth);
   RUN(test_duplicates);
   RUN(test_typed);
+  RUN(test_strings);
   return test_done();
 }

@@ -1,0 +1,45 @@
+// A file of instruction data through a sound tokenizer; the first byte chooses the options.
+#include "check.h"
+#include "dataset.h"
+#include "fuzz.h"
+#include "tiny_tokenizer.h"
+#include "tmp_file.h"
+
+static const Tokenizer *get_tokenizer(void) {
+  static Tokenizer *tokenizer;
+  Error err;
+  if (tokenizer != NULL) return tokenizer;
+  Bytes b = tiny_tokenizer_file();
+  tmp_put("tiny.gguf", b.data, b.size);
+  bytes_free(&b);
+  CHECK(tokenizer_open(&tokenizer, tmp_path("tiny.gguf"), &err) == STATUS_OK, "%s", err.message);
+  return tokenizer;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  Error err;
+  Dataset dataset;
+  if (size == 0) return 0;
+  const DatasetOptions options = {.template_kind = (TemplateKind)(data[0] % TEMPLATE_COUNT),
+                                  .cutoff_len = data[0] & 0x40 ? 40 : 400,
+                                  .train_on_inputs = data[0] & 0x20};
+  tmp_put("data.json", data + 1, (int64_t)size - 1);
+  if (dataset_load(&dataset, tmp_path("data.json"), get_tokenizer(), &options, &err) != STATUS_OK) {
+    return 0;
+  }
+  int64_t ids = 0;
+  for (int64_t i = 0; i < dataset.n; i++) {
+    const Example *e = &dataset.examples[i];
+    CHECK(e->n >= 1 && e->n <= options.cutoff_len && e->label_start < e->n, "%lld", (long long)i);
+    CHECK(e->first == ids, "%lld", (long long)i);
+    ids += e->n;
+  }
+  CHECK(dataset.n >= 1 && ids == dataset.n_ids, "%lld", (long long)ids);
+  DatasetSplit split;
+  if (dataset_split(&split, &dataset, (ConfigShare){.count = 1}, 7, &err) == STATUS_OK) {
+    CHECK(split.n_train + split.n_held_out == dataset.n, "%lld", (long long)split.n_train);
+    dataset_split_free(&split);
+  }
+  dataset_free(&dataset);
+  return 0;
+}
