@@ -1,0 +1,65 @@
+#include "optimizer.h"
+
+#include "check.h"
+
+void optimizer_place(Optimizer *o, const OptimizerOptions *options, ParamTable *table, Backend *be,
+                     Arena *state) {
+  *o = (Optimizer){.options = *options, .table = table, .be = be};
+  o->lr = arena_tensor(state, ARENA_LOW, DT_F32, 1, 1, "learning rate");
+  o->step = arena_tensor(state, ARENA_LOW, DT_I32, 1, 1, "step");
+  o->clip = arena_tensor(state, ARENA_LOW, DT_F32, 1, 2, "clip factor");
+  o->sums = arena_tensor(state, ARENA_LOW, DT_F64, 1, table->n_buckets, "sums of squares");
+  for (int64_t i = 0; i < table->n_buckets; i++) {
+    be->fill(be, table->buckets[i].m, 0);
+    be->fill(be, table->buckets[i].v, 0);
+  }
+}
+
+double optimizer_norm(Optimizer *o) {
+  Backend *be = o->be;
+  for (int64_t i = 0; i < o->table->n_buckets; i++)
+    be->sum_squares(be, tensor_cols(o->sums, i, 1), o->table->buckets[i].g);
+  be->clip_factor(be, o->clip, o->sums, (float)o->options.clip);
+  float clip[2] = {0, 0}; // the null backend copies nothing
+  be->copy_out(be, clip, o->clip);
+  return clip[1];
+}
+
+void optimizer_update(Optimizer *o, double lr, int64_t t) {
+  CHECK(t >= 1 && t <= INT32_MAX, "step %lld", (long long)t);
+  Backend *be = o->be;
+  float rate = (float)lr;
+  int32_t step = (int32_t)t;
+  be->copy_in(be, o->lr, &rate);
+  be->copy_in(be, o->step, &step);
+  AdamArgs args = {.lr = o->lr,
+                   .step = o->step,
+                   .clip = o->clip,
+                   .beta1 = (float)o->options.beta1,
+                   .beta2 = (float)o->options.beta2,
+                   .eps = (float)o->options.eps};
+  for (int64_t i = 0; i < o->table->n_buckets; i++) {
+    const Bucket *b = &o->table->buckets[i];
+    for (int k = 0; k < b->n_ranges; k++) {
+      const BucketRange *r = &b->ranges[k];
+      args.decay = r->decayed ? (float)o->options.weight_decay : 0.0f;
+      be->adamw(be, tensor_cols(b->w, r->offset, r->count), TENSOR_NONE,
+                tensor_cols(b->m, r->offset, r->count), tensor_cols(b->v, r->offset, r->count),
+                tensor_cols(b->g, r->offset, r->count), &args);
+    }
+  }
+}
+
+Tensor optimizer_state(const ParamTable *table, const Param *param, StateKind kind) {
+  CHECK(param->trainable, "%s is frozen: it has no state", param->name);
+  for (int64_t i = 0; i < table->n_buckets; i++) {
+    const Bucket *b = &table->buckets[i];
+    if (b->number != param->bucket) continue;
+    int64_t at = ((const char *)param->value.t.data - (const char *)b->w.data) /
+                 dtype_bytes(param->dtype, 1);
+    Tensor flat = kind == STATE_WEIGHT ? b->w : kind == STATE_FIRST_MOMENT ? b->m : b->v;
+    return tensor_cols(flat, at, tensor_count(param->value.t));
+  }
+  CHECK(false, "%s has no bucket", param->name);
+  return TENSOR_NONE;
+}

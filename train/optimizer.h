@@ -1,0 +1,44 @@
+// AdamW over the flat buckets of a weight table: clip by the global norm, then one update a range
+// (decayed or not). What changes from step to step (rate, step number, clip factor) lies in device
+// scalars, so that a step is the same sequence of launches every time.
+#ifndef VMA_OPTIMIZER_H
+#define VMA_OPTIMIZER_H
+
+#include "param.h"
+
+typedef struct OptimizerOptions {
+  double beta1, beta2, eps, weight_decay;
+  double clip; // largest gradient norm; 0: no clipping
+} OptimizerOptions;
+
+typedef struct Optimizer {
+  OptimizerOptions options;
+  ParamTable *table;
+  Backend *be;
+  Tensor lr;   // f32 [1,1]
+  Tensor step; // i32 [1,1] t, from 1
+  Tensor clip; // f32 [1,2] {factor, norm}
+  Tensor sums; // f64 [1,buckets]
+} Optimizer;
+
+// Takes the scalars from `state` and zeroes the moments. The table's buckets have been placed.
+// Called again with other arenas after a rehearsal.
+void optimizer_place(Optimizer *optimizer, const OptimizerOptions *options, ParamTable *table,
+                     Backend *be, Arena *state);
+
+// The norm of all gradients before clipping, and the clip factor on the device. Waits.
+// Sums run per bucket in a fixed order, in f64.
+double optimizer_norm(Optimizer *optimizer);
+
+// One AdamW update, t counted from 1, after optimizer_norm. A norm that is not finite: no weight
+// and no moment is written.
+void optimizer_update(Optimizer *optimizer, double lr, int64_t t);
+
+// What a checkpoint keeps of each trainable weight: itself and its two moments.
+typedef enum StateKind { STATE_WEIGHT, STATE_FIRST_MOMENT, STATE_SECOND_MOMENT } StateKind;
+enum { STATE_KINDS = 3 };
+
+// The [1,n] view of a trainable weight's state in its bucket.
+Tensor optimizer_state(const ParamTable *table, const Param *param, StateKind kind);
+
+#endif

@@ -1,0 +1,89 @@
+#include "train_model.h"
+
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// The spec points into `config` and `words`.
+static LoraSpec lora_spec(const RunConfig *config, const char *words[CONFIG_LIST_MAX]) {
+  for (int i = 0; i < config->lora.targets.n; i++) words[i] = config->lora.targets.words[i];
+  return (LoraSpec){.r = config->lora.r,
+                    .alpha = (float)config->lora.alpha,
+                    .dropout = (float)config->lora.dropout,
+                    .rank_stabilised = config->lora.rank_stabilised,
+                    .n_targets = config->lora.targets.n,
+                    .targets = words,
+                    .seed = (uint64_t)config->train.seed};
+}
+
+Status train_model_declare(Llama *model, const LlamaConfig *llama, const RunConfig *config,
+                           Error *err) {
+  const char *words[CONFIG_LIST_MAX];
+  Status status = STATUS_OK;
+  if (config->method != METHOD_LORA)
+    return error_set(err, STATUS_USAGE, "method: full is not trained by this version; use lora");
+  llama_init(model, llama, config->model.dtype);
+  LoraSpec spec = lora_spec(config, words);
+  TRY(llama_attach_lora(model, &spec, 0, true, err));
+  param_make_buckets(&model->params);
+done:
+  if (status != STATUS_OK) llama_free(model);
+  return status;
+}
+
+Status train_model_initial(PeftAdapter *adapter, const RunConfig *config, Error *err) {
+  const char *folder = config->lora.init_from;
+  *adapter = (PeftAdapter){0};
+  if (folder[0] == '\0') return STATUS_OK;
+  Status status = peft_adapter_read(adapter, folder, err);
+  if (status != STATUS_OK) return status;
+  double r = (double)config->lora.r;
+  double scale = config->lora.alpha / (config->lora.rank_stabilised ? sqrt(r) : r);
+  if (adapter->r != config->lora.r || peft_adapter_scale(adapter) != scale) {
+    status =
+        error_set(err, STATUS_USAGE,
+                  "lora.init_from: %s has rank %lld and alpha %g%s, the config rank %lld and "
+                  "alpha %g%s; set lora.r and lora.alpha to the adapter's",
+                  folder, (long long)adapter->r, adapter->alpha,
+                  adapter->rank_stabilised ? " (rank-stabilised)" : "", (long long)config->lora.r,
+                  config->lora.alpha, config->lora.rank_stabilised ? " (rank-stabilised)" : "");
+    peft_adapter_free(adapter);
+  }
+  return status;
+}
+
+Status train_model_fill(Llama *model, Backend *be, TensorStore *store, const RunConfig *config,
+                        const PeftAdapter *initial, Error *err) {
+  Status status = llama_load(model, be, store, err);
+  if (status != STATUS_OK) return status;
+  if (initial->n_pairs == 0) {
+    lora_init_weights(&model->params, be, (uint64_t)config->train.seed);
+    return STATUS_OK;
+  }
+  status = lora_load(&model->params, be, initial, 0, err);
+  if (status != STATUS_OK) error_prefix(err, "lora.init_from: %s", config->lora.init_from);
+  return status;
+}
+
+static Status copy_text(char **to, const char *text, Error *err) {
+  *to = strdup(text);
+  return *to != NULL ? STATUS_OK : error_set(err, STATUS_MEMORY, "no memory for an adapter");
+}
+
+Status train_model_adapter(PeftAdapter *adapter, const Llama *model, Backend *be,
+                           const RunConfig *config, const char *base_hash, Error *err) {
+  const char *words[CONFIG_LIST_MAX];
+  Status status = STATUS_OK;
+  LoraSpec spec = lora_spec(config, words);
+  *adapter = (PeftAdapter){0};
+  TRY(lora_collect(adapter, &model->params, be, 0, &spec, err));
+  TRY(copy_text(&adapter->base_model, config->model.path, err));
+  TRY(copy_text(&adapter->template_name, template_kind_name(config->data.template_kind), err));
+  TRY(copy_text(&adapter->base_hash, base_hash, err));
+  TRY(copy_text(&adapter->vma_version, VMA_VERSION, err));
+done:
+  if (status != STATUS_OK) peft_adapter_free(adapter);
+  return status;
+}

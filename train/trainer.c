@@ -1,0 +1,236 @@
+#include "trainer.h"
+
+#include "check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Labels of an example after the shift: the first token has no row before it.
+static int32_t label_count(const Example *e) {
+  int32_t first = e->label_start > 1 ? e->label_start : 1;
+  return e->n > first ? e->n - first : 0;
+}
+
+static int descending(const void *a, const void *b) {
+  int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+  return (x < y) - (x > y);
+}
+
+static int64_t sum_of_largest(int32_t *values, int64_t n, int64_t k) {
+  qsort(values, (size_t)n, sizeof *values, descending);
+  int64_t sum = 0;
+  for (int64_t i = 0; i < n && i < k; i++) sum += values[i];
+  return sum;
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+static BatchBounds batch_bounds(const RunConfig *config, const Dataset *data) {
+  CHECK(data->n > 0, "no examples");
+  int64_t batch = config->train.batch_size, micro = config->train.micro_tokens;
+  int32_t *lengths = malloc((size_t)data->n * sizeof *lengths);
+  int32_t *labels = malloc((size_t)data->n * sizeof *labels);
+  CHECK(lengths != NULL && labels != NULL, "no memory for %lld lengths", (long long)data->n);
+  for (int64_t i = 0; i < data->n; i++) {
+    lengths[i] = data->examples[i].n;
+    labels[i] = label_count(&data->examples[i]);
+  }
+  BatchBounds b = {.rows = sum_of_largest(lengths, data->n, batch)};
+  b.longest = lengths[0];
+  b.rows = smaller(b.rows, micro > b.longest ? micro : b.longest);
+  b.labels = smaller(b.rows, sum_of_largest(labels, data->n, batch));
+  b.seqs = smaller(batch, b.rows / lengths[data->n - 1]);
+  free(lengths);
+  free(labels);
+  return b;
+}
+
+void trainer_init(Trainer *t, const RunConfig *config, const Dataset *data, Llama *model) {
+  *t = (Trainer){.config = config, .data = data, .model = model};
+  t->bounds = batch_bounds(config, data);
+  packed_batch_init(&t->packed, t->bounds.rows, t->bounds.seqs);
+  size_t batch = (size_t)config->train.batch_size;
+  t->lengths = calloc(batch, sizeof *t->lengths);
+  t->ends = calloc(batch, sizeof *t->ends);
+  CHECK(t->lengths != NULL && t->ends != NULL, "no memory for a batch of %zu", batch);
+  model->checkpointing = config->train.checkpointing == CHECKPOINTING_ON;
+}
+
+void trainer_free(Trainer *t) {
+  if (t->config == NULL) return;
+  packed_batch_free(&t->packed);
+  free(t->lengths);
+  free(t->ends);
+  *t = (Trainer){0};
+}
+
+void trainer_place(Trainer *t, Backend *be, Memory *memory) {
+  const RunConfig *c = t->config;
+  llama_place(t->model, be, &memory->weights, &memory->state);
+  OptimizerOptions options = {.beta1 = c->train.beta1,
+                              .beta2 = c->train.beta2,
+                              .eps = c->train.eps,
+                              .weight_decay = c->train.weight_decay,
+                              .clip = c->train.clip};
+  optimizer_place(&t->optimizer, &options, &t->model->params, be, &memory->state);
+  t->inv_count = arena_tensor(&memory->state, ARENA_LOW, DT_F32, 1, 1, "1 / labels");
+  t->loss = arena_tensor(&memory->state, ARENA_LOW, DT_F64, 1, 1, "loss");
+  t->ctx = (Ctx){.be = be,
+                 .step = &memory->step,
+                 .host = &memory->host,
+                 .dtype = t->model->dtype,
+                 .dropout_seed = (uint64_t)c->train.seed};
+  t->ctx.dropout_step = arena_tensor(&memory->state, ARENA_LOW, DT_I32, 1, 1, "dropout step");
+}
+
+// Loss (and gradients) of one micro-batch, added to what is there.
+static void run_micro_batch(Trainer *t, const Batch *batch, bool train) {
+  Ctx *ctx = &t->ctx;
+  ArenaMark step = arena_mark(ctx->step), host = arena_mark(ctx->host);
+  ctx->recording = ctx->training = train;
+  DeviceBatch on_device;
+  device_batch_make(ctx, batch, NULL, &on_device);
+  llama_loss(ctx, t->model, &on_device, t->inv_count, t->loss);
+  if (train) tape_backward(ctx);
+  arena_release(ctx->step, step);
+  arena_release(ctx->host, host);
+}
+
+// ---- the memory plan ----
+
+// A batch as large as the bounds in every respect. Its ids are never read: the null backend
+// computes nothing. Returns the FLOPs of its forward and backward.
+static double run_worst_case(Trainer *t) {
+  BatchBounds b = t->bounds;
+  int32_t *rows = calloc((size_t)b.rows, sizeof *rows), *zeros = calloc((size_t)b.rows + 1, 4);
+  int32_t *cu = calloc((size_t)b.seqs + 1, sizeof *cu);
+  CHECK(rows != NULL && zeros != NULL && cu != NULL, "no memory for a rehearsal");
+  for (int64_t i = 0; i < b.rows; i++) rows[i] = (int32_t)i;
+  int64_t first = smaller(b.longest, b.rows - (b.seqs - 1)), rest = b.rows - first;
+  for (int64_t s = 1; s <= b.seqs; s++)
+    cu[s] = (int32_t)(first + (b.seqs > 1 ? rest * (s - 1) / (b.seqs - 1) : 0));
+  Batch batch = {.tokens = {.n_seqs = b.seqs,
+                            .n_rows = b.rows,
+                            .cu_seqlens = cu,
+                            .positions = zeros,
+                            .ids = zeros},
+                 .n_labels = b.labels,
+                 .label_rows = rows,
+                 .label_ids = zeros,
+                 .global_index = zeros};
+  run_micro_batch(t, &batch, true);
+  double flops = t->ctx.be->counts.flops;
+  optimizer_norm(&t->optimizer);
+  optimizer_update(&t->optimizer, 0, 1);
+  run_micro_batch(t, &batch, false);
+  free(rows);
+  free(zeros);
+  free(cu);
+  return flops;
+}
+
+Status trainer_plan(Trainer *t, MemoryPlan *plan, double *flops, Error *err) {
+  Status status = STATUS_OK;
+  Backend *be = NULL;
+  Memory memory = {0};
+  TRY(backend_null_open(&be, err));
+  TRY(memory_open_rehearsal(&memory, be, err));
+  trainer_place(t, be, &memory);
+  double counted = run_worst_case(t);
+  *plan = memory_peak(&memory);
+  if (flops != NULL) *flops = counted;
+done:
+  memory_close(&memory);
+  if (be != NULL) be->close(be);
+  return status;
+}
+
+// ---- steps ----
+
+static int64_t run_global_batch(Trainer *t, const int32_t *examples, int64_t n, bool train) {
+  int64_t labels = 0;
+  for (int64_t i = 0; i < n; i++) t->lengths[i] = t->data->examples[examples[i]].n;
+  int64_t runs = pack_runs(t->ends, t->lengths, n, t->config->train.micro_tokens);
+  for (int64_t run = 0, i = 0; run < runs; run++) {
+    packed_batch_clear(&t->packed);
+    for (; i < t->ends[run]; i++) packed_batch_add(&t->packed, t->data, examples[i], (int32_t)i);
+    labels += t->packed.batch.n_labels;
+    run_micro_batch(t, &t->packed.batch, train);
+  }
+  return labels;
+}
+
+static void count_batch(const Trainer *t, const int32_t *examples, int64_t n, int64_t *tokens,
+                        int64_t *labels) {
+  for (int64_t i = 0; i < n; i++) {
+    const Example *e = &t->data->examples[examples[i]];
+    *tokens += e->n;
+    *labels += label_count(e);
+  }
+}
+
+static Status refuse_not_finite(const Trainer *t, const int32_t *examples, int64_t n, int64_t step,
+                                const StepResult *r, Error *err) {
+  char items[160] = "";
+  size_t used = 0;
+  for (int64_t i = 0; i < n && used + 16 < sizeof items; i++) {
+    used += (size_t)snprintf(items + used, sizeof items - used, "%s%d", i > 0 ? ", " : "",
+                             t->data->examples[examples[i]].item);
+  }
+  return error_set(
+      err, STATUS_FAILED,
+      "step %lld: the loss is %g and the norm of the gradients %g: not finite. Stopped "
+      "before the weights were touched. The batch: items %s%s of %s. A smaller "
+      "train.lr or model.dtype=f32 may help",
+      (long long)step, r->loss, r->grad_norm, items, used + 16 < sizeof items ? "" : ", ...",
+      t->config->data.path);
+}
+
+Status trainer_step(Trainer *t, const int32_t *examples, int64_t n, int64_t step, double lr,
+                    StepResult *result, Error *err) {
+  CHECK(n >= 1 && n <= t->config->train.batch_size, "a batch of %lld", (long long)n);
+  Backend *be = t->ctx.be;
+  *result = (StepResult){0};
+  count_batch(t, examples, n, &result->tokens, &result->label_tokens);
+  float inv_count = result->label_tokens > 0 ? 1.0f / (float)result->label_tokens : 0.0f;
+  int32_t number = (int32_t)step;
+  be->copy_in(be, t->inv_count, &inv_count);
+  be->copy_in(be, t->ctx.dropout_step, &number);
+  be->fill(be, t->loss, 0);
+  param_zero_grads(&t->model->params, be);
+  int64_t labels = run_global_batch(t, examples, n, true);
+  CHECK(labels == result->label_tokens, "%lld labels were packed, %lld counted", (long long)labels,
+        (long long)result->label_tokens);
+  double sum = 0;
+  be->copy_out(be, &sum, t->loss);
+  result->loss = labels > 0 ? sum / (double)labels : 0;
+  result->grad_norm = optimizer_norm(&t->optimizer);
+  if (!isfinite(result->loss) || !isfinite(result->grad_norm))
+    return refuse_not_finite(t, examples, n, step, result, err);
+  optimizer_update(&t->optimizer, lr, step);
+  return STATUS_OK;
+}
+
+EvalResult trainer_evaluate(Trainer *t, const int32_t *examples, int64_t n) {
+  Backend *be = t->ctx.be;
+  EvalResult result = {0};
+  int64_t batch = t->config->train.batch_size;
+  be->fill(be, t->loss, 0);
+  for (int64_t i = 0; i < n; i += batch) {
+    if (t->stop != NULL && *t->stop) {
+      result.stopped = true;
+      return result;
+    }
+    int64_t size = smaller(batch, n - i);
+    run_global_batch(t, examples + i, size, false);
+    count_batch(t, examples + i, size, &result.tokens, &result.label_tokens);
+  }
+  double sum = 0;
+  be->copy_out(be, &sum, t->loss);
+  if (result.label_tokens > 0) result.loss = sum / (double)result.label_tokens;
+  return result;
+}

@@ -1,0 +1,76 @@
+// What a run computes: a global batch of examples becomes gradients and one AdamW step; a set of
+// examples becomes a held-out loss. Files, order of the data and messages are run.h's.
+//
+// A global batch is cut into packed micro-batches of at most `micro_tokens` tokens. Gradients and
+// loss are sums over all of its labels divided by their number, and dropout masks hang on an
+// example's place in the global batch, so the cut changes results by rounding only.
+//
+// Memory: one worst-case micro-batch is rehearsed on the null backend, evaluation included;
+// after trainer_place nothing is allocated.
+#ifndef VMA_TRAINER_H
+#define VMA_TRAINER_H
+
+#include "config.h"
+#include "dataset.h"
+#include "llama.h"
+#include "memory.h"
+#include "optimizer.h"
+
+#include <signal.h>
+
+// The largest micro-batch that the data can make.
+typedef struct BatchBounds {
+  int64_t rows, seqs, labels, longest;
+} BatchBounds;
+
+typedef struct Trainer {
+  const RunConfig *config;
+  const Dataset *data;
+  Llama *model;
+  BatchBounds bounds;
+  PackedBatch packed;
+  int32_t *lengths; // [batch_size]
+  int64_t *ends;    // [batch_size]
+  Ctx ctx;
+  Optimizer optimizer;
+  Tensor inv_count; // f32 [1,1] 1 / labels of the global batch
+  Tensor loss;      // f64 [1,1] sum over the labels
+  // Set by a signal's handler, looked at between the batches of an evaluation; may be NULL.
+  const volatile sig_atomic_t *stop;
+} Trainer;
+
+// `config`, `data` and `model` outlive the trainer. The model's weights are declared, its buckets
+// made.
+void trainer_init(Trainer *trainer, const RunConfig *config, const Dataset *data, Llama *model);
+void trainer_free(Trainer *trainer);
+
+// Rehearses training and evaluation on the null backend: what memory_open has to be asked for.
+// flops, if not NULL: of the forward and backward of that micro-batch.
+Status trainer_plan(Trainer *trainer, MemoryPlan *plan, double *flops, Error *err);
+
+// Gives weights, gradients, moments and scalars their memory on `be`. Weights are not set yet,
+// moments are zero.
+void trainer_place(Trainer *trainer, Backend *be, Memory *memory);
+
+typedef struct StepResult {
+  double loss;      // mean over the labels of the global batch
+  double grad_norm; // before clipping
+  int64_t tokens, label_tokens;
+} StepResult;
+
+// One optimizer step, `step` counted from 1, over the n <= batch_size examples (indices into the
+// data set). A loss or norm that is not finite is STATUS_FAILED with the batch named; weights and
+// moments are then as they were. A batch without labels has loss 0 and no gradient.
+Status trainer_step(Trainer *trainer, const int32_t *examples, int64_t n, int64_t step, double lr,
+                    StepResult *result, Error *err);
+
+typedef struct EvalResult {
+  double loss; // mean over all labels
+  int64_t tokens, label_tokens;
+  bool stopped; // by a signal: the rest is not there
+} EvalResult;
+
+// The mean loss over the labels of n examples, without dropout.
+EvalResult trainer_evaluate(Trainer *trainer, const int32_t *examples, int64_t n);
+
+#endif
