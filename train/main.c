@@ -1,3 +1,143 @@
-int main(void) {
-  return 2;
+// vma-train: the command line around train_run.
+#include "mapped_file.h"
+#include "quote.h"
+#include "run.h"
+
+#include <argp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char doc[] =
+    "Fine-tunes a LLaMA-family model with LoRA on instructions and their answers."
+    "\v"
+    "A run is described by a YAML file; KEY=VALUE words change single keys of it, the last one "
+    "counts. --print-config shows every key with its default and meaning.\n"
+    "\n"
+    "  vma-train --config configs/lora_smollm2.yaml\n"
+    "  vma-train --config configs/lora_smollm2.yaml train.lr=1e-4 output.dir=runs/slow\n"
+    "  vma-train --config configs/lora_smollm2.yaml resume=auto\n"
+    "  vma-train --config configs/lora_smollm2.yaml --print-config\n"
+    "\n"
+    "Only three keys have no default: model.path (a Hugging Face folder or a GGUF file), data.path "
+    "(a JSON list or JSONL of instruction, input, output) and output.dir. In output.dir a run "
+    "leaves adapter/ (load it with vma-infer --adapter, or with PEFT), metrics.jsonl (one line a "
+    "step), checkpoints/ and config.yaml.\n"
+    "\n"
+    "Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and exits with 75; the same command "
+    "with resume=auto goes on from there to the same bits. A second one ends at once.\n"
+    "\n"
+    "Exit status: 0 done; 2 a mistake in the command line or config; 65 a file with bad content; "
+    "66 a file that is missing; 71 not enough memory; 74 reading or writing failed (full disk); "
+    "75 stopped by a signal; 1 anything else.";
+
+enum { OPTION_PRINT_CONFIG = 256, OPTION_THREADS };
+static const struct argp_option options[] = {
+    {"config", 'c', "FILE", 0, "The run's config (YAML)", 0},
+    {"print-config", OPTION_PRINT_CONFIG, 0, 0,
+     "Print the config as it would be used, each key under its meaning, and exit", 0},
+    {"threads", OPTION_THREADS, "N", 0, "The same as train.threads=N; 0: one a core", 0},
+    {0},
+};
+
+typedef struct Arguments {
+  const char *config;
+  const char **overrides; // [argc] "key=value"
+  int n_overrides;
+  char threads[64];
+  bool print_config;
+} Arguments;
+
+static error_t parse_option(int key, char *arg, struct argp_state *state) {
+  Arguments *a = state->input;
+  switch (key) {
+  case 'c':
+    if (a->config != NULL) argp_error(state, "--config is given twice");
+    a->config = arg;
+    return 0;
+  case OPTION_PRINT_CONFIG:
+    a->print_config = true;
+    return 0;
+  case OPTION_THREADS:
+    snprintf(a->threads, sizeof a->threads, "train.threads=%.40s", arg);
+    return 0;
+  case ARGP_KEY_ARG:
+    if (strchr(arg, '=') == NULL) {
+      argp_error(state,
+                 "%s: expected KEY=VALUE (train.lr=1e-4); a config file is given by --config",
+                 quote_text(arg).text);
+    }
+    a->overrides[a->n_overrides++] = arg;
+    return 0;
+  default:
+    return ARGP_ERR_UNKNOWN;
+  }
+}
+
+// As config_load, but without asking for the keys that have no default.
+static Status print_config(const Arguments *a, Error *err) {
+  Status status = STATUS_OK;
+  char *text = NULL;
+  int64_t size = 0;
+  RunConfig config;
+  config_defaults(&config);
+  if (a->config != NULL) {
+    TRY(file_read_all(&text, &size, a->config, CONFIG_FILE_BYTES_MAX, err));
+    TRY(config_read_text(&config, a->config, text, size, err));
+  }
+  for (int i = 0; i < a->n_overrides; i++) TRY(config_override(&config, a->overrides[i], err));
+  free(text);
+  text = config_dump(&config, true);
+  if (text == NULL) TRY(error_set(err, STATUS_MEMORY, "no memory for the config's text"));
+  fputs(text, stdout);
+  if (fflush(stdout) != 0) TRY(error_set(err, STATUS_IO, "standard output cannot be written"));
+done:
+  free(text);
+  return status;
+}
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number) {
+  (void)number;
+  stop = 1;
+}
+
+static void watch_signals(void) {
+  // SA_RESETHAND: the second signal finds the default action, which ends the process.
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+  signal(SIGPIPE, SIG_IGN); // a closed pipe of the output must not end the run
+  signal(SIGXFSZ, SIG_IGN); // a file size limit is an error of write like a full disk
+}
+
+static Status run(const Arguments *a, Error *err) {
+  static RunConfig config;
+  if (a->print_config) return print_config(a, err);
+  if (a->config == NULL && a->n_overrides == 0)
+    return error_set(err, STATUS_USAGE, "no --config FILE; --help says how to use this program");
+  Status status = config_load(&config, a->config, a->overrides, a->n_overrides, err);
+  if (status != STATUS_OK) return status;
+  watch_signals();
+  return train_run(&config, &stop, err);
+}
+
+int main(int argc, char **argv) {
+  static Error err;
+  Arguments arguments = {.overrides = calloc((size_t)argc + 1, sizeof(char *))};
+  if (arguments.overrides == NULL) return STATUS_MEMORY;
+  argp_err_exit_status = STATUS_USAGE;
+  argp_program_version = "vma-train " VMA_VERSION;
+  const struct argp argp = {options, parse_option, "[KEY=VALUE...]", doc, NULL, NULL, NULL};
+  argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+  if (arguments.threads[0] != '\0')
+    arguments.overrides[arguments.n_overrides++] = arguments.threads;
+  Status status = run(&arguments, &err);
+  if (status != STATUS_OK) fprintf(stderr, "vma-train: %s\n", err.message);
+  free(arguments.overrides);
+  return (int)status;
 }

@@ -1,0 +1,126 @@
+#include "metrics.h"
+
+#include "checkpoint_folder.h"
+#include "mapped_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LINE_BYTES = 512, NUMBER_BYTES = 32 };
+
+static Status refuse(const Metrics *metrics, const char *action, Error *err) {
+  int code = errno;
+  return error_set(err, STATUS_IO, "%s: %s: %s%s", metrics->path, action, strerror(code),
+                   code == ENOSPC || code == EDQUOT ? "; free some space and run again" : "");
+}
+
+// Whether a line of an earlier part of the run stays: it is whole and of a step up to `keep`.
+static bool line_stays(const char *line, size_t length, int64_t keep, bool *evaluated) {
+  if (length == 0 || line[length - 1] != '\n') return false;
+  json_t *root = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
+  json_t *step = json_object_get(root, "step");
+  bool stays = json_is_integer(step) && json_integer_value(step) <= keep;
+  if (stays && json_integer_value(step) == keep && json_object_get(root, "eval_loss") != NULL)
+    *evaluated = true;
+  json_decref(root);
+  return stays;
+}
+
+static Status keep_lines(const char *path, int64_t keep, bool *evaluated, Error *err) {
+  Status status = STATUS_OK;
+  FileWriter writer = {0};
+  char *text = NULL;
+  int64_t size = 0;
+  if (keep >= 0 && file_exists(path)) TRY(file_read_all(&text, &size, path, INT64_C(1) << 40, err));
+  TRY(file_writer_open(&writer, path, err));
+  for (int64_t at = 0; at < size;) {
+    const char *end = memchr(text + at, '\n', (size_t)(size - at));
+    int64_t length = end != NULL ? end - text - at + 1 : size - at;
+    if (line_stays(text + at, (size_t)length, keep, evaluated))
+      TRY(file_writer_put(&writer, text + at, length, err));
+    at += length;
+  }
+  TRY(file_writer_commit(&writer, err));
+done:
+  file_writer_abort(&writer);
+  free(text);
+  return status;
+}
+
+Status metrics_open(Metrics *metrics, const char *path, int64_t keep, bool *evaluated, Error *err) {
+  Status status = STATUS_OK;
+  *metrics = (Metrics){.path = text_format("%s", path), .fd = -1};
+  *evaluated = false;
+  TRY(keep_lines(path, keep, evaluated, err));
+  metrics->fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (metrics->fd < 0) TRY(refuse(metrics, "cannot be opened for writing", err));
+done:
+  if (status != STATUS_OK) metrics_close(metrics);
+  return status;
+}
+
+void metrics_close(Metrics *metrics) {
+  if (metrics->path == NULL) return;
+  if (metrics->fd >= 0) close(metrics->fd);
+  free(metrics->path);
+  *metrics = (Metrics){.fd = -1};
+}
+
+static Status put_line(Metrics *metrics, const char *line, int length, Error *err) {
+  off_t before = lseek(metrics->fd, 0, SEEK_END);
+  for (int at = 0; at < length;) {
+    ssize_t put = write(metrics->fd, line + at, (size_t)(length - at));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) {
+      Status status = refuse(metrics, "cannot be written", err);
+      // A failed cut leaves a torn line, which the next run drops.
+      if (at > 0 && ftruncate(metrics->fd, before) != 0) return status;
+      return status;
+    }
+    at += (int)put;
+  }
+  return STATUS_OK;
+}
+
+// JSON has no numbers that are not finite.
+static const char *number(double value, char text[NUMBER_BYTES]) {
+  if (isfinite(value))
+    snprintf(text, NUMBER_BYTES, "%.9g", value);
+  else
+    snprintf(text, NUMBER_BYTES, "null");
+  return text;
+}
+
+Status metrics_step(Metrics *metrics, int64_t step, const StepResult *result, double lr,
+                    double seconds, Error *err) {
+  char line[LINE_BYTES], loss[NUMBER_BYTES], norm[NUMBER_BYTES], rate[NUMBER_BYTES];
+  int n = snprintf(line, sizeof line,
+                   "{\"step\": %" PRId64 ", \"loss\": %s, \"grad_norm\": %s, \"lr\": %s, "
+                   "\"tokens\": %" PRId64 ", \"label_tokens\": %" PRId64 ", \"seconds\": %.4f}\n",
+                   step, number(result->loss, loss), number(result->grad_norm, norm),
+                   number(lr, rate), result->tokens, result->label_tokens, seconds);
+  return put_line(metrics, line, n, err);
+}
+
+Status metrics_eval(Metrics *metrics, int64_t step, const EvalResult *result, double seconds,
+                    Error *err) {
+  char line[LINE_BYTES], loss[NUMBER_BYTES];
+  int n = snprintf(line, sizeof line,
+                   "{\"step\": %" PRId64 ", \"eval_loss\": %s, \"eval_tokens\": %" PRId64
+                   ", \"eval_label_tokens\": %" PRId64 ", \"seconds\": %.4f}\n",
+                   step, number(result->loss, loss), result->tokens, result->label_tokens, seconds);
+  return put_line(metrics, line, n, err);
+}
+
+Status metrics_sync(Metrics *metrics, Error *err) {
+  if (fsync(metrics->fd) != 0 && errno != EINVAL)
+    return refuse(metrics, "cannot be made durable", err);
+  return STATUS_OK;
+}

@@ -1,0 +1,34 @@
+// metrics.jsonl: one line a step
+//
+//   {"step": 1, "loss": ..., "grad_norm": ..., "lr": ..., "tokens": ..., "label_tokens": ...,
+//    "seconds": ...}
+//
+// (loss: mean over the labels of the step's batch; grad_norm: before clipping; lr: of this step;
+// tokens: of the batch) and one an evaluation: {"step": 0, "eval_loss": ..., "eval_tokens": ...,
+// "eval_label_tokens": ..., "seconds": ...}. A line is there whole or not at all.
+#ifndef VMA_METRICS_H
+#define VMA_METRICS_H
+
+#include "trainer.h"
+
+typedef struct Metrics {
+  char *path;
+  int fd;
+} Metrics;
+
+// Opens the file for adding to it. Of what it holds the lines up to and with step `keep` stay
+// (keep < 0: none); torn lines go. *evaluated: an evaluation of step `keep` is among them.
+Status metrics_open(Metrics *metrics, const char *path, int64_t keep, bool *evaluated, Error *err);
+
+// Also right for a zero-initialised struct.
+void metrics_close(Metrics *metrics);
+
+Status metrics_step(Metrics *metrics, int64_t step, const StepResult *result, double lr,
+                    double seconds, Error *err);
+Status metrics_eval(Metrics *metrics, int64_t step, const EvalResult *result, double seconds,
+                    Error *err);
+
+// Makes the lines durable: before a checkpoint counts on them.
+Status metrics_sync(Metrics *metrics, Error *err);
+
+#endif

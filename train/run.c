@@ -1,0 +1,223 @@
+// Setting a run up, and its result.
+#include "run.h"
+
+#include "check.h"
+#include "checkpoint_folder.h"
+#include "mapped_file.h"
+#include "run_parts.h"
+#include "schedule.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const run_files[] = {"metrics.jsonl", "checkpoints", "adapter"};
+
+// ---- the output folder ----
+
+static Status check_output(const RunConfig *config, Error *err) {
+  if (config->resume[0] != '\0') return STATUS_OK;
+  for (int i = 0; i < (int)(sizeof run_files / sizeof *run_files); i++) {
+    char *path = text_format("%s/%s", config->output.dir, run_files[i]);
+    bool there = file_exists(path);
+    free(path);
+    if (there) {
+      return error_set(
+          err, STATUS_USAGE,
+          "output.dir: %s holds a run already (%s): resume=auto goes on with it; for a "
+          "new run give another folder or remove this one",
+          config->output.dir, run_files[i]);
+    }
+  }
+  return STATUS_OK;
+}
+
+static Status open_output(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  const char *dir = run->config.output.dir;
+  char *metrics = text_format("%s/metrics.jsonl", dir),
+       *config = text_format("%s/config.yaml", dir);
+  char *text = config_dump(&run->config, false);
+  if (text == NULL) TRY(error_set(err, STATUS_MEMORY, "no memory for the config's text"));
+  TRY(file_make_folders(dir, err));
+  checkpoint_sweep(run->checkpoints);
+  TRY(file_write(config, text, (int64_t)strlen(text), err));
+  TRY(metrics_open(&run->metrics, metrics, run->resume_path != NULL ? run->step : -1,
+                   &run->evaluated, err));
+done:
+  free(text);
+  free(metrics);
+  free(config);
+  return status;
+}
+
+// ---- the parts ----
+
+static Status check_ids(const Run *run, Error *err) {
+  for (int64_t i = 0; i < run->data.n_ids; i++) {
+    if (run->data.ids[i] >= run->model.config.vocab) {
+      return error_set(err, STATUS_DATA,
+                       "%s: the tokenizer gives id %d, the model has %" PRId64
+                       " embeddings: they do not belong together",
+                       run->config.model.path, run->data.ids[i], run->model.config.vocab);
+    }
+  }
+  return STATUS_OK;
+}
+
+static Status load_data(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  const RunConfig *c = &run->config;
+  DatasetOptions options = {.template_kind = c->data.template_kind,
+                            .cutoff_len = c->data.cutoff_len,
+                            .train_on_inputs = c->data.train_on_inputs};
+  TRY(dataset_load(&run->data, c->data.path, run->tokenizer, &options, err));
+  TRY(dataset_split(&run->split, &run->data, c->data.val_set_size, (uint64_t)c->train.seed, err));
+  TRY(check_ids(run, err));
+done:
+  return status;
+}
+
+static Status plan_course(Run *run, Error *err) {
+  const RunConfig *c = &run->config;
+  int64_t batch = c->train.batch_size;
+  run->per_epoch = (run->split.n_train + batch - 1) / batch;
+  run->total = c->train.max_steps > 0 ? c->train.max_steps : c->train.epochs * run->per_epoch;
+  if (run->total > INT32_MAX) {
+    return error_set(err, STATUS_USAGE, "train.epochs: %" PRId64 " steps in all; at most %d are",
+                     run->total, INT32_MAX);
+  }
+  run->warmup = schedule_warmup(c->train.warmup_steps, c->train.warmup_ratio, run->total);
+  run->order = malloc((size_t)run->split.n_train * sizeof *run->order);
+  run->batch = malloc((size_t)batch * sizeof *run->batch);
+  CHECK(run->order != NULL && run->batch != NULL, "no memory for %lld examples",
+        (long long)run->split.n_train);
+  return STATUS_OK;
+}
+
+static Status open_backend(Run *run, Error *err) {
+  CpuOptions options = {.threads = (int)run->config.train.threads};
+  return backend_cpu_open(&run->be, &options, err);
+}
+
+// Model files that can be refused are, before any time is spent.
+static Status open_model(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  LlamaConfig llama;
+  TRY(store_open(&run->store, run->config.model.path, err));
+  TRY(llama_config_load(&llama, run->store, err));
+  TRY(train_model_initial(&run->initial, &run->config, err));
+  TRY(train_model_declare(&run->model, &llama, &run->config, err));
+  TRY(tokenizer_open(&run->tokenizer, run->config.model.path, err));
+done:
+  return status;
+}
+
+static Status make_trainer(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  MemoryPlan plan;
+  double flops = 0;
+  trainer_init(&run->trainer, &run->config, &run->data, &run->model);
+  run->trainer.stop = run->stop;
+  TRY(checkpoint_buffer_init(&run->buffer, &run->model.params, err));
+  TRY(trainer_plan(&run->trainer, &plan, &flops, err));
+  show_memory(run, &plan, flops);
+  TRY(memory_open(&run->memory, run->be, &plan, err));
+  trainer_place(&run->trainer, run->be, &run->memory);
+done:
+  return status;
+}
+
+static Status fill_model(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  TRY(train_model_fill(&run->model, run->be, run->store, &run->config, &run->initial, err));
+  TRY(store_hash(run->store, run->base_hash, err));
+  if (run->initial.base_hash != NULL && strcmp(run->initial.base_hash, run->base_hash) != 0) {
+    fprintf(stderr, "vma-train: warning: %s was trained on other base weights than %s\n",
+            run->config.lora.init_from, run->config.model.path);
+  }
+  if (run->initial.template_name != NULL &&
+      template_kind_from_name(run->initial.template_name) != run->config.data.template_kind) {
+    fprintf(stderr, "vma-train: warning: %s was trained with data.template=%s, this run has %s\n",
+            run->config.lora.init_from, run->initial.template_name,
+            template_kind_name(run->config.data.template_kind));
+  }
+  TRY(run_check_checkpoint(run, err));
+  if (run->resume_path != NULL) {
+    TRY(checkpoint_restore(run->resume_path, &run->model.params, run->be, err));
+    run->step = run->saved = run->resumed.step;
+    printf("going on from %s\n", run->resume_path);
+  }
+  store_close(run->store);
+  run->store = NULL;
+  peft_adapter_free(&run->initial);
+done:
+  return status;
+}
+
+static Status write_result(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  PeftAdapter adapter = {0};
+  char *path = text_format("%s/adapter", run->config.output.dir);
+  TRY(train_model_adapter(&adapter, &run->model, run->be, &run->config, run->base_hash, err));
+  TRY(peft_adapter_write(&adapter, path, err));
+  if (!isnan(run->last_eval)) {
+    printf("held-out loss: %.4f before, %.4f after %" PRId64 " steps\n", run->first_eval,
+           run->last_eval, run->total);
+  }
+  printf("adapter: %s\n", path);
+done:
+  free(path);
+  peft_adapter_free(&adapter);
+  return status;
+}
+
+static void close_run(Run *run) {
+  metrics_close(&run->metrics);
+  trainer_free(&run->trainer);
+  checkpoint_buffer_free(&run->buffer);
+  memory_close(&run->memory);
+  if (run->be != NULL) run->be->close(run->be);
+  if (run->model.blocks != NULL) llama_free(&run->model);
+  dataset_split_free(&run->split);
+  dataset_free(&run->data);
+  peft_adapter_free(&run->initial);
+  tokenizer_close(run->tokenizer);
+  store_close(run->store);
+  free(run->order);
+  free(run->batch);
+  free(run->resume_path);
+  free(run->checkpoints);
+  free(run);
+}
+
+Status train_run(const RunConfig *config, const volatile sig_atomic_t *stop, Error *err) {
+  Status status = STATUS_OK;
+  Run *run = calloc(1, sizeof *run); // with two configs in it: too large for a stack
+  if (run == NULL) return error_set(err, STATUS_MEMORY, "no memory");
+  run->config = *config;
+  run->stop = stop;
+  run->saved = run->order_epoch = -1;
+  run->first_eval = run->last_eval = NAN;
+  run->metrics.fd = -1;
+  run->checkpoints = text_format("%s/checkpoints", config->output.dir);
+  TRY(check_output(config, err));
+  TRY(run_find_checkpoint(run, err));
+  TRY(open_model(run, err));
+  TRY(load_data(run, err));
+  TRY(plan_course(run, err));
+  TRY(show_config(config, err));
+  show_data(run);
+  TRY(open_backend(run, err));
+  TRY(make_trainer(run, err));
+  TRY(fill_model(run, err));
+  TRY(open_output(run, err));
+  TRY(run_loop(run, err));
+  TRY(write_result(run, err));
+done:
+  if (status != STATUS_OK) progress_end(&run->progress);
+  close_run(run);
+  return status;
+}

@@ -1,0 +1,60 @@
+// The parts of a run (run.h), shared by its source files.
+#ifndef VMA_RUN_PARTS_H
+#define VMA_RUN_PARTS_H
+
+#include "checkpoint.h"
+#include "metrics.h"
+#include "progress.h"
+#include "tokenizer.h"
+#include "train_model.h"
+#include "trainer.h"
+
+typedef struct Run {
+  RunConfig config;
+  const volatile sig_atomic_t *stop;
+  char *checkpoints; // folder
+  // Where to go on from; path NULL: afresh.
+  char *resume_path;
+  CheckpointState resumed;
+  // What is trained, on what.
+  Tokenizer *tokenizer;
+  TensorStore *store;
+  char base_hash[65];
+  PeftAdapter initial; // lora.init_from
+  Dataset data;
+  DatasetSplit split;
+  Llama model;
+  Backend *be;
+  Memory memory;
+  Trainer trainer;
+  CheckpointBuffer buffer;
+  Metrics metrics;
+  Progress progress;
+  // The course of the run.
+  int64_t step, total, per_epoch, warmup; // steps done, of the run, an epoch, of the warm-up
+  int64_t saved;                          // step of the newest checkpoint of this process, -1: none
+  bool evaluated;                         // at `step`
+  double first_eval, last_eval;           // held-out losses; NAN: none in this process
+  int32_t *order;                         // [n_train] of the epoch `order_epoch`
+  int32_t *batch;                         // [batch_size] examples
+  int64_t order_epoch;
+} Run;
+
+// run_resume.c: finds the checkpoint to go on from and compares its config. Warnings go to standard
+// error.
+Status run_find_checkpoint(Run *run, Error *err);
+// Compares data and base weights with the checkpoint's; warns of another GEMM path or number of
+// threads.
+Status run_check_checkpoint(const Run *run, Error *err);
+// The number of threads that the backend was given.
+int64_t run_threads(const RunConfig *config);
+
+// run_loop.c: from run->step to the end.
+Status run_loop(Run *run, Error *err);
+
+// run_show.c
+Status show_config(const RunConfig *config, Error *err);
+void show_data(const Run *run);
+void show_memory(const Run *run, const MemoryPlan *plan, double flops);
+
+#endif
