@@ -83,7 +83,8 @@ bool tape_reads_residual(Ctx *ctx, Value *x, Value *d);
 void tape_share_residual(Ctx *ctx, Value *z, Value *x, Value *d);
 
 // Runs all records backward, newest first, and forgets them. The caller has put gradients into the
-// last values.
+// last values. A segment that kept its values gives back, when its backward is done, everything
+// that the step arena's low end and the host arena took since it began: read later outputs before.
 void tape_backward(Ctx *ctx);
 
 typedef struct Segment {

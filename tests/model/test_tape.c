@@ -201,6 +201,8 @@ static void block(Ctx *ctx, void *user) {
   op_add(ctx, a->out, a->x, op_linear(ctx, &a->net->square, y, NULL, TEMP), KEEP);
 }
 
+enum { OUT = ARENA_ALIGN }; // R * C floats fit in one unit: a block's output
+
 // The step arena's peak over a number of blocks.
 static int64_t peak_of(bool recording, bool checkpoint, int blocks) {
   Net n;
@@ -210,6 +212,12 @@ static int64_t peak_of(bool recording, bool checkpoint, int blocks) {
   ArenaMark before = arena_mark(step);
   run_segment(&n, block, checkpoint, blocks);
   EXPECT(n.rig.ctx.last == NULL, "records are left");
+  // What is left: the input, the outputs that lie below the first segment's own memory, and at the
+  // high end the one gradient that all share.
+  int64_t left = recording && !checkpoint ? 2 : blocks + 1;
+  EXPECT(step->low - before.low == left * OUT && step->high - before.high <= OUT,
+         "%lld bytes are left, %lld at the high end", (long long)(step->low - before.low),
+         (long long)(step->high - before.high));
   arena_release(step, before);
   int64_t peak = step->peak;
   net_close(&n);
@@ -217,7 +225,6 @@ static int64_t peak_of(bool recording, bool checkpoint, int blocks) {
 }
 
 static void segments_give_back_what_they_took(void) {
-  enum { OUT = ARENA_ALIGN }; // R * C floats fit in one unit: the block's output
   int64_t infer = peak_of(false, false, 9) - peak_of(false, false, 8),
           recompute = peak_of(true, true, 9) - peak_of(true, true, 8),
           keep = peak_of(true, false, 9) - peak_of(true, false, 8);
