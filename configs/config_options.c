@@ -59,7 +59,9 @@ const ConfigOption config_options[] = {
                 "instruction, input (may be missing) and output."},
     {.key = "data.format",
      CHOICE(data.format, "auto", format_choices),
-     .meaning = "Form of the file. auto tells a list from lines by the content."},
+     .meaning =
+         "alpaca: items of instruction, input and output. auto takes the form from the content; a "
+         "list and lines are told apart either way."},
     {.key = "data.template",
      CHOICE(data.template_kind, "alpaca", template_choices),
      DECIDES,
@@ -159,17 +161,17 @@ const ConfigOption config_options[] = {
      REAL(train.beta1, "0.9", 0, 1),
      .open_most = true,
      DECIDES,
-     .meaning = "AdamW's decay of the mean of gradients."},
+     .meaning = "AdamW: how much of the gradients' running mean stays at each step."},
     {.key = "train.beta2",
      REAL(train.beta2, "0.999", 0, 1),
      .open_most = true,
      DECIDES,
-     .meaning = "AdamW's decay of the mean of squared gradients."},
+     .meaning = "AdamW: the same for squared gradients."},
     {.key = "train.eps",
      REAL(train.eps, "1e-8", 0, 1),
      .open_least = true,
      DECIDES,
-     .meaning = "AdamW's term beside the root."},
+     .meaning = "AdamW: added to the root of the mean square."},
     {.key = "train.clip",
      REAL(train.clip, "1", 0, 1e9),
      DECIDES,
@@ -185,8 +187,9 @@ const ConfigOption config_options[] = {
                 "first step and after the last."},
     {.key = "train.checkpointing",
      CHOICE(train.checkpointing, "off", switch_choices),
-     .meaning = "on keeps one activation a layer and computes the others again on the way back: a "
-                "third slower, much less memory, the same bits."},
+     .meaning =
+         "on keeps one activation a layer and computes the others again on the way back: slower, "
+         "much less memory, the same bits."},
     {.key = "train.threads",
      INT(train.threads, "0", 0, 4096),
      .meaning = "Threads of the CPU backend; 0: one a core."},

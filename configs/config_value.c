@@ -22,6 +22,7 @@ static const void *const_field(const ConfigOption *option, const RunConfig *conf
 OptionExpected option_expected(const ConfigOption *option) {
   OptionExpected e = {{0}};
   size_t room = sizeof e.text, used = 0;
+  const char *end = option->open_most ? "to below" : option->open_least ? "and at most" : "to";
   switch (option->type) {
   case OPTION_TEXT:
     snprintf(e.text, room, "a text of at most %d bytes", CONFIG_TEXT_BYTES - 1);
@@ -35,8 +36,8 @@ OptionExpected option_expected(const ConfigOption *option) {
     }
     break;
   case OPTION_REAL:
-    snprintf(e.text, room, "a number %s %g and %s %g", option->open_least ? "above" : "from",
-             option->real_least, option->open_most ? "below" : "at most", option->real_most);
+    snprintf(e.text, room, "a number %s %g %s %g", option->open_least ? "above" : "from",
+             option->real_least, end, option->real_most);
     break;
   case OPTION_BOOL:
     snprintf(e.text, room, "true or false");
