@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static Status no_memory(const char *path, Error *err) {
   return error_set(err, STATUS_MEMORY, "%s: no memory", path);
@@ -128,7 +129,13 @@ done:
 static Status open_file(TensorStore *store, Error *err) {
   Status status = STATUS_OK;
   MappedFile file;
+  struct stat st;
   char magic[4] = {0};
+  // A pipe would be empty when it is opened again.
+  if (stat(store->path, &st) == 0 && !S_ISREG(st.st_mode)) {
+    return error_set(err, STATUS_NO_INPUT, "%s: expected a file or a folder, found neither",
+                     store->path);
+  }
   TRY(file_map(&file, store->path, err));
   if (file.size >= 4) memcpy(magic, file.data, 4);
   file_unmap(&file);

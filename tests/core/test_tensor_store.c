@@ -8,6 +8,7 @@
 #include "test.h"
 #include "tmp_file.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { F32 = 0, F16 = 1, Q4_0 = 2, Q4_1 = 3, Q8_0 = 8, BF16 = 30 };
@@ -509,6 +510,9 @@ static void test_wrong_files(void) {
   tmp_put_text("folder/pytorch_model.bin", "PK");
   expect_refused(tmp_path("folder"), STATUS_NO_INPUT, "it has pytorch_model.bin, a pickle");
   expect_refused("tests/golden/tiny_lora/qv", STATUS_NO_INPUT, "found neither: it is an adapter");
+  EXPECT(mkfifo(tmp_path("pipe"), 0600) == 0);
+  expect_refused(tmp_path("pipe"), STATUS_NO_INPUT, "pipe: expected a file or a folder");
+  expect_refused("/dev/null", STATUS_NO_INPUT, "/dev/null: expected a file or a folder");
   static const char *const names[] = {"x.gguf", "x.safetensors", "folder/model.safetensors"};
   for (int i = 0; i < 3; i++) {
     tmp_put(names[i], "", 0);
