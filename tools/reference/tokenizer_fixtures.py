@@ -4,11 +4,14 @@
                               have no symbol; an added token that is not special, one with lstrip/rstrip
     llama3/tokenizer.json     LLaMA 3's Split, ignore_merges, merges as pairs, BOS by a template
     prefix/tokenizer.json     ByteLevel with add_prefix_space, an unknown token, merges as strings
-    spm/tokenizer.model       SentencePiece BPE as LLaMA's, with byte fallback and user-defined pieces
-    plain/tokenizer.model     the same without byte fallback: what is unknown is <unk>
+    spm/tokenizer.model       SentencePiece BPE as LLaMA's, with byte fallback
+    plain/tokenizer.model     user-defined pieces, no byte fallback: what is unknown is <unk>
+    bare/tokenizer.model      no dummy prefix
     legacy/tokenizer.json     LLaMA as a fast tokenizer: the pieces of spm, Prepend and Replace
     metaspace/tokenizer.json  the same, Metaspace (prepend_scheme first, no split)
     words/tokenizer.json      Metaspace (always, split), no byte fallback, fuse_unk
+    gguf/PRE.gguf             the pieces of llama3 for each of llama.cpp's pre-tokenizers
+    gguf/spm.gguf, bare.gguf  the pieces of spm and bare
 
 Training is deterministic; a new version of a package may still give other files, so they are
 committed and tokenizer_golden.py takes them as they are.
@@ -17,6 +20,7 @@ import io
 import json
 import os
 
+import gguf
 import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 from tokenizers import pre_tokenizers, processors, trainers
@@ -92,8 +96,7 @@ def sentencepiece_model(name, **options):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts()), model_writer=model, model_type="bpe", character_coverage=0.999,
-        normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=True,
-        num_threads=1, minloglevel=2, **options)
+        normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2, **options)
     os.makedirs(f"{FOLDER}/{name}", exist_ok=True)
     with open(f"{FOLDER}/{name}/tokenizer.model", "wb") as file:
         file.write(model.getvalue())
@@ -144,15 +147,71 @@ def words():
     save(t, "words")
 
 
+def gguf_writer(name):
+    os.makedirs(f"{FOLDER}/gguf", exist_ok=True)
+    writer = gguf.GGUFWriter(f"{FOLDER}/gguf/{name}.gguf", "llama")
+    writer.add_description("a vocabulary without a model, for tests")
+    return writer
+
+
+def gguf_write(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
+def gguf_bytes(pre):
+    with open(f"{FOLDER}/llama3/tokenizer.json", encoding="utf-8") as file:
+        tree = json.load(file)
+    vocab = dict(tree["model"]["vocab"])
+    special = {t["content"]: t["id"] for t in tree["added_tokens"]}
+    vocab.update(special)
+    pieces = sorted(vocab, key=vocab.get)
+    writer = gguf_writer(pre)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(pieces)
+    writer.add_token_types([3 if p in special else 1 for p in pieces])
+    writer.add_token_merges([" ".join(pair) for pair in tree["model"]["merges"]])
+    writer.add_bos_token_id(special["<|begin_of_text|>"])
+    writer.add_eos_token_id(special["<|end_of_text|>"])
+    gguf_write(writer)
+
+
+def gguf_spm(name, prefix):
+    sp, pieces = pieces_of(name)
+    kind = [2 if sp.is_unknown(i) else 3 if sp.is_control(i) else 6 if sp.is_byte(i) else 1
+            for i in range(len(pieces))]
+    writer = gguf_writer(name)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(pieces)
+    writer.add_token_scores([sp.get_score(i) for i in range(len(pieces))])
+    writer.add_token_types(kind)
+    writer.add_bos_token_id(sp.bos_id())
+    writer.add_eos_token_id(sp.eos_id())
+    writer.add_unk_token_id(sp.unk_id())
+    if not prefix:
+        writer.add_add_space_prefix(False)
+        writer.add_add_bos_token(False)
+    gguf_write(writer)
+
+
 def main():
     bytes_like_smollm()
     llama3()
     prefix()
-    sentencepiece_model("spm", vocab_size=1200, byte_fallback=True, user_defined_symbols=["[INST]", "mmHg"])
-    sentencepiece_model("plain", vocab_size=500, byte_fallback=False)
+    sentencepiece_model("spm", vocab_size=1200, byte_fallback=True, add_dummy_prefix=True)
+    sentencepiece_model("plain", vocab_size=500, byte_fallback=False, add_dummy_prefix=True,
+                        user_defined_symbols=["[INST]", "mmHg"])
+    sentencepiece_model("bare", vocab_size=700, byte_fallback=True, add_dummy_prefix=False)
     fast_llama("legacy", metaspace=False)
     fast_llama("metaspace", metaspace=True)
     words()
+    for pre in ("default", "gpt-2", "smollm", "starcoder", "llama-bpe"):
+        gguf_bytes(pre)
+    gguf_spm("spm", True)
+    gguf_spm("bare", False)
 
 
 if __name__ == "__main__":
