@@ -3,7 +3,7 @@
 # product needs Python). Run it after a change of a dumper, look at the tables it prints, commit the
 # files together with the script that made them.
 #
-#   tools/reference/regenerate.sh [--check] [tiny] [smollm2] [dataset]      default: all
+#   tools/reference/regenerate.sh [--check] [tiny] [smollm2] [dataset] [tokenizer]      default: all
 #
 # --check writes nothing: it recomputes what the stored files hold and fails where that has moved.
 # PYTHON: an interpreter that has the packages of requirements.txt (else a virtual environment is
@@ -20,11 +20,11 @@ parts=()
 for arg in "$@"; do
   case "$arg" in
     --check) check=(--check) ;;
-    tiny | smollm2 | dataset) parts+=("$arg") ;;
+    tiny | smollm2 | dataset | tokenizer) parts+=("$arg") ;;
     *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
-[ ${#parts[@]} -gt 0 ] || parts=(tiny smollm2 dataset)
+[ ${#parts[@]} -gt 0 ] || parts=(tiny smollm2 dataset tokenizer)
 
 if [ -z "${PYTHON:-}" ]; then
   PYTHON=build/reference/bin/python
@@ -46,5 +46,6 @@ for part in "${parts[@]}"; do
       "$PYTHON" tools/reference/smollm2_lora.py "${check[@]}"
       ;;
     dataset) "$PYTHON" tools/reference/dataset_golden.py "${check[@]}" ;;
+    tokenizer) "$PYTHON" tools/reference/tokenizer_golden.py "${check[@]}" ;;
   esac
 done
