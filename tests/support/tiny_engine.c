@@ -35,7 +35,7 @@ const char *tiny_model_folder(const char *variant) {
 void tiny_engine_open(Engine *engine, const char *variant, const char *adapter) {
   Error err = {0};
   EngineOptions options = {
-      .model = tiny_model_folder(variant), .adapter = adapter, .dtype = DT_F32, .threads = 2};
+      .model = tiny_model_folder(variant), .adapter = adapter, .dtype = DT_F32, .threads = 1};
   if (engine_open(engine, &options, &err) == STATUS_OK) return;
   printf("%s: %s\n", variant, err.message);
   exit(1);
