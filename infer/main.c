@@ -3,6 +3,7 @@
 #include "infer_options.h"
 #include "mapped_file.h"
 #include "stopwatch.h"
+#include "thread_wait.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -115,6 +116,7 @@ int main(int argc, char **argv) {
   Error err = {0};
   InferOptions options;
   Engine engine = {0};
+  thread_wait_asleep(argv);
   double start = seconds_now();
   TRY(infer_options_parse(&options, argc, argv, &err));
   TRY(engine_open(&engine, &options.engine, &err));

@@ -2,6 +2,7 @@
 #include "mapped_file.h"
 #include "quote.h"
 #include "run.h"
+#include "thread_wait.h"
 
 #include <argp.h>
 #include <signal.h>
@@ -127,6 +128,7 @@ static Status run(const Arguments *a, Error *err) {
 }
 
 int main(int argc, char **argv) {
+  thread_wait_asleep(argv);
   static Error err;
   Arguments arguments = {.overrides = calloc((size_t)argc + 1, sizeof(char *))};
   if (arguments.overrides == NULL) return STATUS_MEMORY;

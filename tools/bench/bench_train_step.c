@@ -4,6 +4,7 @@
 //
 //   bench_train_step MODEL [key=value ...]      bench_train_step m.gguf train.threads=2 lora.r=16
 #include "rng.h"
+#include "thread_wait.h"
 #include "train_model.h"
 #include "trainer.h"
 
@@ -112,6 +113,7 @@ done:
 }
 
 int main(int argc, char **argv) {
+  thread_wait_asleep(argv);
   static RunConfig config;
   static Error err;
   int worst = 0;
