@@ -32,7 +32,8 @@ typedef struct CpuBackend {
   // call.
   float *rope, *rope_freq;
   int64_t rope_positions, rope_pairs;
-  CpuLibrary *library;
+  CpuLibrary *library; // NULL until it is asked for
+  bool library_bf16;   // bf16 operands are multiplied as they lie
 } CpuBackend;
 
 static inline CpuBackend *cpu_of(Backend *be) {
@@ -61,8 +62,9 @@ void simd_install_avx2(Backend *be);
 void simd_install_avx512(Backend *be);
 void simd_install_avx512bf16(Backend *be);
 
-// Replaces the three linear ops by the library's, in f32 or bf16 arithmetic.
-void cpu_library_install(CpuBackend *cpu, bool bf16);
+// Replaces the three linear ops by the library's, in f32 or bf16 arithmetic; false, and nothing
+// replaced, where the library has no such arithmetic on this CPU.
+bool cpu_library_install(CpuBackend *cpu, bool bf16);
 void cpu_library_close(CpuBackend *cpu);
 
 #endif

@@ -1,14 +1,257 @@
-// The library GEMM (oneDNN).
+// The library GEMM: oneDNN's matmul primitive, made once for each shape and kept.
+//
+// f32 arithmetic: operands in bf16 or quantised are expanded to f32 scratch first, and a bf16
+// result is rounded from f32 scratch. bf16 arithmetic (products of bf16, sums in f32): bf16
+// operands as they lie; anything else goes the f32 way. Rows too few for it go to the own GEMM. The
+// library splits long sums between threads as it likes: here, and only here, the number of threads
+// may change bits.
+//
+// Measured on an Intel server part with AVX-512 BF16 and no AMX, 1 thread, GFLOP/s at 2048 x 960 x
+// 576 over bf16 storage: see tools/bench. There the bf16 dot instruction runs at half the rate of
+// f32 FMA; on others at twice.
+#include "check.h"
 #include "cpu_backend.h"
 #include "op_check.h"
 
+#include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
+#include <stdlib.h>
+#include <string.h>
 
-void cpu_library_install(CpuBackend *cpu, bool bf16) {
-  (void)cpu;
-  (void)bf16;
+enum { FEW_ROWS = 8 };
+
+// One matmul: c[m,n] = or += a[m,k] b[k,n] + bias[n].
+typedef struct Product {
+  Tensor c;
+  Tensor a, b;                     // as they lie
+  bool a_transposed, b_transposed; // a lies as [k,m], b as [n,k]
+  Tensor bias;
+  bool acc;
+} Product;
+
+typedef struct Key { // compared as bytes: no padding
+  int64_t m, n, k, a_stride, b_stride, c_stride;
+  int32_t a_dtype, b_dtype, c_dtype, bias_dtype; // bias: -1 for none
+  int32_t a_transposed, b_transposed, acc, unused;
+} Key;
+
+typedef struct Primitive {
+  Key key;
+  dnnl_primitive_t matmul;
+  dnnl_memory_t a, b, c, bias;
+} Primitive;
+
+struct CpuLibrary {
+  dnnl_engine_t engine;
+  dnnl_stream_t stream;
+  Primitive *primitives;
+  int n, capacity;
+};
+
+static void need(dnnl_status_t status, const char *what) {
+  CHECK(status == dnnl_success, "oneDNN: %s: status %d", what, (int)status);
+}
+
+static dnnl_data_type_t type_of(int32_t dtype) {
+  return dtype == DT_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+static dnnl_memory_desc_t matrix(int64_t rows, int64_t cols, int64_t stride, bool transposed,
+                                 int32_t dtype) {
+  dnnl_memory_desc_t desc;
+  dnnl_dims_t dims = {rows, cols}, strides = {transposed ? 1 : stride, transposed ? stride : 1};
+  need(dnnl_memory_desc_init_by_strides(&desc, 2, dims, type_of(dtype), strides),
+       "memory descriptor");
+  return desc;
+}
+
+// STATUS of making the primitive: dnnl_unimplemented where this CPU has no such arithmetic.
+static dnnl_status_t make_primitive(const CpuLibrary *library, const Key *key, Primitive *out) {
+  dnnl_memory_desc_t a = matrix(key->m, key->k, key->a_stride, key->a_transposed, key->a_dtype),
+                     b = matrix(key->k, key->n, key->b_stride, key->b_transposed, key->b_dtype),
+                     c = matrix(key->m, key->n, key->c_stride, false, key->c_dtype), bias = {0};
+  bool biased = key->bias_dtype >= 0;
+  if (biased) bias = matrix(1, key->n, key->n, false, key->bias_dtype);
+  dnnl_matmul_desc_t desc;
+  need(dnnl_matmul_desc_init(&desc, &a, &b, biased ? &bias : NULL, &c), "matmul descriptor");
+  dnnl_primitive_attr_t attr;
+  dnnl_post_ops_t post;
+  need(dnnl_primitive_attr_create(&attr), "attributes");
+  need(dnnl_post_ops_create(&post), "post-ops");
+  if (key->acc) need(dnnl_post_ops_append_sum(post, 1), "sum");
+  need(dnnl_primitive_attr_set_post_ops(attr, post), "attributes");
+  dnnl_primitive_desc_t made;
+  dnnl_status_t status = dnnl_primitive_desc_create(&made, &desc, attr, library->engine, NULL);
+  need(dnnl_post_ops_destroy(post), "post-ops");
+  need(dnnl_primitive_attr_destroy(attr), "attributes");
+  if (status != dnnl_success) return status;
+  *out = (Primitive){.key = *key};
+  need(dnnl_primitive_create(&out->matmul, made), "matmul");
+  need(dnnl_primitive_desc_destroy(made), "matmul");
+  need(dnnl_memory_create(&out->a, &a, library->engine, DNNL_MEMORY_NONE), "memory");
+  need(dnnl_memory_create(&out->b, &b, library->engine, DNNL_MEMORY_NONE), "memory");
+  need(dnnl_memory_create(&out->c, &c, library->engine, DNNL_MEMORY_NONE), "memory");
+  if (biased)
+    need(dnnl_memory_create(&out->bias, &bias, library->engine, DNNL_MEMORY_NONE), "memory");
+  return dnnl_success;
+}
+
+static void free_primitive(Primitive *p) {
+  dnnl_primitive_destroy(p->matmul);
+  dnnl_memory_destroy(p->a);
+  dnnl_memory_destroy(p->b);
+  dnnl_memory_destroy(p->c);
+  if (p->bias != NULL) dnnl_memory_destroy(p->bias);
+}
+
+static Key key_of(const Product *p) {
+  return (Key){.m = p->c.rows,
+               .n = p->c.cols,
+               .k = p->a_transposed ? p->a.rows : p->a.cols,
+               .a_stride = p->a.stride,
+               .b_stride = p->b.stride,
+               .c_stride = p->c.stride,
+               .a_dtype = (int32_t)p->a.dtype,
+               .b_dtype = (int32_t)p->b.dtype,
+               .c_dtype = (int32_t)p->c.dtype,
+               .bias_dtype = tensor_given(p->bias) ? (int32_t)p->bias.dtype : -1,
+               .a_transposed = p->a_transposed,
+               .b_transposed = p->b_transposed,
+               .acc = p->acc};
+}
+
+static const Primitive *find_primitive(CpuLibrary *library, const Key *key) {
+  for (int i = 0; i < library->n; i++) {
+    if (memcmp(&library->primitives[i].key, key, sizeof *key) == 0) return &library->primitives[i];
+  }
+  if (library->n == library->capacity) {
+    library->capacity = library->capacity > 0 ? 2 * library->capacity : 32;
+    library->primitives =
+        realloc(library->primitives, (size_t)library->capacity * sizeof *library->primitives);
+    CHECK(library->primitives != NULL, "no memory for %d primitives", library->capacity);
+  }
+  need(make_primitive(library, key, &library->primitives[library->n]), "matmul of this shape");
+  return &library->primitives[library->n++];
+}
+
+static void multiply(CpuBackend *cpu, const Product *p) {
+  omp_set_num_threads(cpu->threads);
+  Key key = key_of(p);
+  const Primitive *made = find_primitive(cpu->library, &key);
+  need(dnnl_memory_set_data_handle(made->a, p->a.data), "memory");
+  need(dnnl_memory_set_data_handle(made->b, p->b.data), "memory");
+  need(dnnl_memory_set_data_handle(made->c, p->c.data), "memory");
+  dnnl_exec_arg_t args[4] = {
+      {DNNL_ARG_SRC, made->a}, {DNNL_ARG_WEIGHTS, made->b}, {DNNL_ARG_DST, made->c}};
+  if (tensor_given(p->bias)) {
+    need(dnnl_memory_set_data_handle(made->bias, p->bias.data), "memory");
+    args[3] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, made->bias};
+  }
+  need(dnnl_primitive_execute(made->matmul, cpu->library->stream, tensor_given(p->bias) ? 4 : 3,
+                              args),
+       "matmul");
+  need(dnnl_stream_wait(cpu->library->stream), "matmul");
+}
+
+// ---- operands in the arithmetic's dtype ----
+
+// A dense f32 copy of t in *scratch, which moves on; t itself where it is f32 already.
+static Tensor expanded(CpuBackend *cpu, Tensor t, float **scratch) {
+  if (t.dtype == DT_F32 || !tensor_given(t)) return t;
+  Tensor out = tensor_make(*scratch, DT_F32, t.rows, t.cols);
+  *scratch += tensor_count(t);
+  cpu->own.cast(&cpu->be, out, t);
+  return out;
+}
+
+static void run_product(CpuBackend *cpu, Product p) {
+  BackendCounts counts = cpu->be.counts; // what helps here is not a launch
+  bool as_they_lie = cpu->library_bf16 && p.a.dtype == DT_BF16 && p.b.dtype == DT_BF16;
+  if (as_they_lie || (p.a.dtype == DT_F32 && p.b.dtype == DT_F32)) {
+    multiply(cpu, &p);
+    return;
+  }
+  Tensor c = p.c;
+  int64_t floats = tensor_count(p.a) + tensor_count(p.b) + tensor_count(c) + tensor_count(p.bias);
+  float *scratch = cpu_scratch(&cpu->be, SCRATCH_EXPAND, floats);
+  p.a = expanded(cpu, p.a, &scratch);
+  p.b = expanded(cpu, p.b, &scratch);
+  p.bias = expanded(cpu, p.bias, &scratch);
+  if (c.dtype != DT_F32) {
+    p.c = tensor_make(scratch, DT_F32, c.rows, c.cols);
+    if (p.acc) cpu->own.cast(&cpu->be, p.c, c);
+  }
+  multiply(cpu, &p);
+  if (c.dtype != DT_F32) cpu->own.cast(&cpu->be, c, p.c);
+  cpu->be.counts = counts;
+}
+
+// ---- the ops ----
+
+static void linear(Backend *be, Tensor y, Tensor x, Tensor w, Tensor bias, bool acc) {
+  CpuBackend *cpu = cpu_of(be);
+  if (!cpu_fast(x) || x.rows <= FEW_ROWS || x.cols == 0 || w.rows == 0) {
+    cpu->own.linear(be, y, x, w, bias, acc);
+    return;
+  }
+  op_check_linear(be, y, x, w, bias);
+  run_product(cpu,
+              (Product){.c = y, .a = x, .b = w, .b_transposed = true, .bias = bias, .acc = acc});
+}
+
+static void linear_back_x_acc(Backend *be, Tensor dx, Tensor dy, Tensor w) {
+  CpuBackend *cpu = cpu_of(be);
+  if (!cpu_fast(dx) || dx.rows <= FEW_ROWS || w.rows == 0 || w.cols == 0) {
+    cpu->own.linear_back_x_acc(be, dx, dy, w);
+    return;
+  }
+  op_check_linear_back_x_acc(be, dx, dy, w);
+  run_product(cpu, (Product){.c = dx, .a = dy, .b = w, .acc = true});
+}
+
+static void linear_back_w_acc(Backend *be, Tensor dw, Tensor db, Tensor dy, Tensor x) {
+  CpuBackend *cpu = cpu_of(be);
+  if (!cpu_fast(x) || !tensor_given(dw) || x.rows == 0 || tensor_count(dw) == 0) {
+    cpu->own.linear_back_w_acc(be, dw, db, dy, x);
+    return;
+  }
+  cpu->own.linear_back_w_acc(be, TENSOR_NONE, db, dy, x); // checks, counts, and sums db
+  run_product(cpu, (Product){.c = dw, .a = dy, .a_transposed = true, .b = x, .acc = true});
+}
+
+bool cpu_library_install(CpuBackend *cpu, bool bf16) {
+  if (cpu->library == NULL) {
+    cpu->library = calloc(1, sizeof *cpu->library);
+    CHECK(cpu->library != NULL, "no memory for the library GEMM");
+    need(dnnl_engine_create(&cpu->library->engine, dnnl_cpu, 0), "engine");
+    need(dnnl_stream_create(&cpu->library->stream, cpu->library->engine, dnnl_stream_default_flags),
+         "stream");
+  }
+  if (bf16) { // is there such arithmetic?
+    Key key = {.m = 16,
+               .n = 16,
+               .k = 16,
+               .a_stride = 16,
+               .b_stride = 16,
+               .c_stride = 16,
+               .bias_dtype = -1};
+    key.a_dtype = key.b_dtype = key.c_dtype = DT_BF16;
+    Primitive probe;
+    if (make_primitive(cpu->library, &key, &probe) != dnnl_success) return false;
+    free_primitive(&probe);
+  }
+  cpu->library_bf16 = bf16;
+  cpu->be.linear = linear;
+  cpu->be.linear_back_x_acc = linear_back_x_acc;
+  cpu->be.linear_back_w_acc = linear_back_w_acc;
+  return true;
 }
 
 void cpu_library_close(CpuBackend *cpu) {
-  (void)cpu;
+  if (cpu->library == NULL) return;
+  for (int i = 0; i < cpu->library->n; i++) free_primitive(&cpu->library->primitives[i]);
+  free(cpu->library->primitives);
+  dnnl_stream_destroy(cpu->library->stream);
+  dnnl_engine_destroy(cpu->library->engine);
+  free(cpu->library);
 }

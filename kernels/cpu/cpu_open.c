@@ -84,13 +84,15 @@ typedef enum GemmKind { GEMM_OWN, GEMM_LIBRARY_F32, GEMM_LIBRARY_BF16, GEMM_KIND
 
 static const char *const gemm_names[GEMM_KINDS] = {"own", "onednn-f32", "onednn-bf16"};
 
-static void set_gemm(CpuBackend *cpu, GemmKind kind, const char *isa) {
+// false where the library lacks the kind on this CPU.
+static bool set_gemm(CpuBackend *cpu, GemmKind kind, const char *isa) {
   cpu->be.linear = cpu->own.linear;
   cpu->be.linear_back_x_acc = cpu->own.linear_back_x_acc;
   cpu->be.linear_back_w_acc = cpu->own.linear_back_w_acc;
-  if (kind != GEMM_OWN) cpu_library_install(cpu, kind == GEMM_LIBRARY_BF16);
+  if (kind != GEMM_OWN && !cpu_library_install(cpu, kind == GEMM_LIBRARY_BF16)) return false;
   snprintf(cpu->gemm_path, sizeof cpu->gemm_path, "%s/%s", gemm_names[kind], isa);
   cpu->be.gemm_path = cpu->gemm_path;
+  return true;
 }
 
 static double seconds_now(void) {
@@ -126,7 +128,7 @@ static Status measure_gemms(CpuBackend *cpu, const char *isa, Error *err) {
   GemmKind best = GEMM_OWN;
   double best_seconds = INFINITY;
   for (int kind = 0; kind < GEMM_KINDS; kind++) {
-    set_gemm(cpu, (GemmKind)kind, isa);
+    if (!set_gemm(cpu, (GemmKind)kind, isa)) continue;
     double seconds = measure(cpu, y, x, w) * (kind == GEMM_OWN ? 1 : 1.2);
     if (seconds < best_seconds) {
       best = (GemmKind)kind;
@@ -142,8 +144,8 @@ static Status choose_gemm(CpuBackend *cpu, const char *isa, const char *name, Er
   if (name == NULL) return measure_gemms(cpu, isa, err);
   for (int i = 0; i < GEMM_KINDS; i++) {
     if (strcmp(name, gemm_names[i]) == 0) {
-      set_gemm(cpu, (GemmKind)i, isa);
-      return STATUS_OK;
+      if (set_gemm(cpu, (GemmKind)i, isa)) return STATUS_OK;
+      return error_set(err, STATUS_USAGE, "this CPU has no arithmetic for the GEMM %s", name);
     }
   }
   return error_set(err, STATUS_USAGE, "unknown GEMM '%s'; expected own, onednn-f32 or onednn-bf16",
