@@ -93,23 +93,59 @@ SIMD_INLINE vf vf_sqrt(vf x) {
 #endif
 }
 
+#ifdef __x86_64__
+// The upper half of the lanes added to the lower, or the larger of both, down to one lane.
+#define VF_FOLD(x, op)                                                                             \
+  do {                                                                                             \
+    x = op(x, _mm_movehl_ps(x, x));                                                                \
+    x = op(x, _mm_shuffle_ps(x, x, 1));                                                            \
+  } while (0)
+
+#if VW == 16
+SIMD_INLINE __m256 vf_half(vf x, int upper) {
+  return upper ? _mm512_extractf32x8_ps(x, 1) : _mm512_castps512_ps256(x);
+}
+#endif
+#endif
+
 // Sum over the lanes, by halves: the same tree every time.
 SIMD_INLINE float vf_sum(vf x) {
-  float v[VW];
-  vf_store(v, x);
-  for (int n = VW / 2; n > 0; n /= 2) {
-    for (int i = 0; i < n; i++) v[i] += v[i + n];
-  }
-  return v[0];
+#ifdef __x86_64__
+#if VW == 16
+  __m256 y = _mm256_add_ps(vf_half(x, 0), vf_half(x, 1));
+#elif VW == 8
+  __m256 y = x;
+#endif
+#if VW >= 8
+  __m128 z = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+#else
+  __m128 z = x;
+#endif
+  VF_FOLD(z, _mm_add_ps);
+  return _mm_cvtss_f32(z);
+#else
+  return (x[0] + x[2]) + (x[1] + x[3]);
+#endif
 }
 
 SIMD_INLINE float vf_largest(vf x) {
-  float v[VW];
-  vf_store(v, x);
-  for (int n = VW / 2; n > 0; n /= 2) {
-    for (int i = 0; i < n; i++) v[i] = v[i] > v[i + n] ? v[i] : v[i + n];
-  }
-  return v[0];
+#ifdef __x86_64__
+#if VW == 16
+  __m256 y = _mm256_max_ps(vf_half(x, 0), vf_half(x, 1));
+#elif VW == 8
+  __m256 y = x;
+#endif
+#if VW >= 8
+  __m128 z = _mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+#else
+  __m128 z = x;
+#endif
+  VF_FOLD(z, _mm_max_ps);
+  return _mm_cvtss_f32(z);
+#else
+  float a = x[0] > x[2] ? x[0] : x[2], b = x[1] > x[3] ? x[1] : x[3];
+  return a > b ? a : b;
+#endif
 }
 
 // ---- bf16, as core's bf16.h bit for bit ----
