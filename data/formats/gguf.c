@@ -210,6 +210,20 @@ done:
   return status;
 }
 
+Status gguf_expect_architecture(const Gguf *gguf, const char *expected, Error *err) {
+  Status status = STATUS_OK;
+  GgufString found;
+  TRY(gguf_get_string(gguf, "general.architecture", GGUF_REQUIRED, &found, err));
+  if (!gguf_string_is(found, expected)) {
+    return error_set(err, STATUS_DATA,
+                     "%s: 'general.architecture': expected '%s', the one that is supported, found "
+                     "%s",
+                     gguf->path, expected, quote_bytes(found.data, found.size).text);
+  }
+done:
+  return status;
+}
+
 // Finds an array and takes memory for its items; *entry is NULL when there is nothing to fill.
 static Status prepare_array(const Gguf *gguf, const char *key, GgufNeed need, size_t item_bytes,
                             const GgufValue **entry, void **items, int64_t *count, Error *err) {

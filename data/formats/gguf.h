@@ -81,6 +81,9 @@ Status gguf_get_floats(const Gguf *gguf, const char *key, GgufNeed need, float *
 Status gguf_get_ints(const Gguf *gguf, const char *key, GgufNeed need, int32_t **items,
                      int64_t *count, Error *err);
 
+// STATUS_DATA unless "general.architecture" is `expected`.
+Status gguf_expect_architecture(const Gguf *gguf, const char *expected, Error *err);
+
 // Whether a string equals `text`.
 bool gguf_string_is(GgufString string, const char *text);
 

@@ -12,16 +12,9 @@ static Status unsupported(const Gguf *gguf, const char *key, const char *what, E
 
 static Status check_supported(const Gguf *gguf, Error *err) {
   Status status = STATUS_OK;
-  GgufString architecture;
   int64_t experts = 0, window = 0;
   double scale = 0;
-  TRY(gguf_get_string(gguf, "general.architecture", GGUF_REQUIRED, &architecture, err));
-  if (!gguf_string_is(architecture, "llama")) {
-    return error_set(err, STATUS_DATA,
-                     "%s: 'general.architecture': expected 'llama', the one that is supported, "
-                     "found %s",
-                     gguf_path(gguf), quote_bytes(architecture.data, architecture.size).text);
-  }
+  TRY(gguf_expect_architecture(gguf, "llama", err));
   TRY(gguf_get_int(gguf, "llama.expert_count", GGUF_OPTIONAL, 0, INT64_MAX, &experts, err));
   if (experts > 0) {
     return unsupported(gguf, "llama.expert_count", "a mixture of experts is", err);

@@ -1,5 +1,4 @@
 // A GGUF file as a TensorStore: llama.cpp's names and shapes become Hugging Face's.
-#include "quote.h"
 #include "tensor_store_parts.h"
 
 #include <stdio.h>
@@ -67,15 +66,8 @@ typedef struct Heads {
 
 static Status read_heads(const Gguf *gguf, Heads *heads, Error *err) {
   Status status = STATUS_OK;
-  GgufString architecture;
   int64_t parts = 1;
-  TRY(gguf_get_string(gguf, "general.architecture", GGUF_REQUIRED, &architecture, err));
-  if (!gguf_string_is(architecture, "llama")) {
-    return error_set(err, STATUS_DATA,
-                     "%s: 'general.architecture': expected 'llama', the one that is supported, "
-                     "found %s",
-                     gguf_path(gguf), quote_bytes(architecture.data, architecture.size).text);
-  }
+  TRY(gguf_expect_architecture(gguf, "llama", err));
   TRY(gguf_get_int(gguf, "split.count", GGUF_OPTIONAL, 0, INT64_MAX, &parts, err));
   if (parts > 1) {
     return error_set(err, STATUS_DATA,
