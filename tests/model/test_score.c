@@ -13,7 +13,29 @@ enum { V = 131 };
 
 static char in_path[600], out_path[600];
 
-// Scores `text`, a JSONL input, with the tiny model; returns the status.
+// The tiny tokenizer with a config that asks for BOS (1) and EOS (2) around every text.
+static void use_special_tokenizer(Engine *engine) {
+  char path[700], *text = NULL;
+  int64_t size = 0;
+  Error err = {0};
+  static const char config[] = "{\"bos_token\": \"<|im_start|>\", \"eos_token\": \"<|im_end|>\", "
+                               "\"add_bos_token\": true, \"add_eos_token\": true}";
+  EXPECT(file_read_all(&text, &size, "tests/support/tiny_tokenizer/tokenizer.json", 1 << 20,
+                       &err) == STATUS_OK);
+  snprintf(path, sizeof path, "%s/special", test_tmp_dir());
+  EXPECT(file_make_folders(path, &err) == STATUS_OK);
+  snprintf(path, sizeof path, "%s/special/tokenizer.json", test_tmp_dir());
+  EXPECT(file_write(path, text, size, &err) == STATUS_OK);
+  snprintf(path, sizeof path, "%s/special/tokenizer_config.json", test_tmp_dir());
+  EXPECT(file_write(path, config, (int64_t)strlen(config), &err) == STATUS_OK);
+  snprintf(path, sizeof path, "%s/special", test_tmp_dir());
+  tokenizer_close(engine->tokenizer);
+  EXPECT(tokenizer_open(&engine->tokenizer, path, &err) == STATUS_OK, "%s", err.message);
+  free(text);
+}
+
+// Scores `text`, a JSONL input, with the tiny model; returns the status. add_special: with the
+// tokenizer that asks for BOS and EOS, too.
 static Status score(const char *text, int64_t batch_tokens, bool add_special, Error *err) {
   Engine engine;
   ScoreStats stats;
@@ -23,6 +45,7 @@ static Status score(const char *text, int64_t batch_tokens, bool add_special, Er
   *err = (Error){0};
   EXPECT(file_write(in_path, text, (int64_t)strlen(text), err) == STATUS_OK, "%s", err->message);
   tiny_engine_open(&engine, "gqa", NULL);
+  if (add_special) use_special_tokenizer(&engine);
   ScoreOptions options = {.input = in_path,
                           .output = out_path,
                           .add_special = add_special,
@@ -179,6 +202,30 @@ static void test_prompt_and_completion(void) {
   json_decref(list);
 }
 
+static void expect_id_list(json_t *list, size_t line, const char *expected) {
+  char *got = json_dumps(field(list, line, "ids"), JSON_COMPACT);
+  EXPECT(strcmp(got, expected) == 0, "line %zu: %s, not %s", line, got, expected);
+  free(got);
+}
+
+// BOS and EOS only when asked for, and only around texts: ids are as they are.
+static void test_add_special(void) {
+  Error err;
+  EXPECT(score("{\"text\": \"hi\"}\n"
+               "{\"prompt\": \"h \", \"completion\": \"i\"}\n"
+               "{\"ids\": [74, 75]}\n"
+               "{\"text\": \"\"}\n",
+               2048, true, &err) == STATUS_OK,
+         "%s", err.message);
+  json_t *list = results();
+  expect_id_list(list, 0, "[1,74,75,2]");
+  expect_id_list(list, 1, "[1,74,97,75,2]");
+  EXPECT(start_of(list, 1) == 2, "BOS and 'h': %lld", (long long)start_of(list, 1));
+  expect_id_list(list, 2, "[74,75]");
+  expect_id_list(list, 3, "[1,2]");
+  json_decref(list);
+}
+
 // The tokens that the model itself would draw are greedy; one that it would not is not, but only
 // from completion_start on.
 static void test_greedy(void) {
@@ -250,6 +297,7 @@ static void test_longest(void) {
 int main(void) {
   RUN(test_log_probs);
   RUN(test_prompt_and_completion);
+  RUN(test_add_special);
   RUN(test_greedy);
   RUN(test_bad_input);
   RUN(test_longest);
