@@ -33,9 +33,10 @@ static void test_greedy(void) {
 static void test_repetition_penalty(void) {
   SamplerOptions o = SAMPLER_GREEDY;
   o.repetition_penalty = 2;
-  const float a[] = {3, 4, -1, 2.5f};
+  const float a[] = {3, 4, -1, 2.5f}, b[] = {1.5f, 4, -1, 1};
   const int32_t twice[] = {1, 1}; // once each: 4 / 2, not 4 / 4
   EXPECT(pick(o, a, 4, twice, 2) == 0);
+  EXPECT(pick(o, b, 4, twice, 2) == 1);
   const int32_t both[] = {1, 0}; // 1.5 and 2 against 2.5
   EXPECT(pick(o, a, 4, both, 2) == 3);
   const float negative[] = {-1, -1.5f, -4}; // a negative one is multiplied: -2

@@ -15,10 +15,14 @@ fail() {
   failed=1
 }
 
-mkdir "$work/tiny" "$work/bare"
-cp tests/golden/tiny_llama/gqa/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/tiny"
-cp tests/golden/tiny_llama/gqa/{config.json,model.safetensors} "$work/bare"
+# Its greedy text does not repeat itself; the adapters are of the second.
+mkdir "$work/tiny" "$work/gqa" "$work/bare"
+cp tests/golden/tiny_llama/mha/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/tiny"
+cp tests/golden/tiny_llama/gqa/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/gqa"
+cp tests/golden/tiny_llama/mha/{config.json,model.safetensors} "$work/bare"
 tiny=$work/tiny
+
+printf '{"text": "The heart"}\n{"prompt": "The ", "completion": "heart"}\n{"ids": [5, 6, 7]}\n' >"$work/in.jsonl"
 
 # refuse STATUS PART COMMAND...: fails with that status and a single line on stderr that holds PART, prints nothing
 refuse() {
@@ -81,8 +85,10 @@ accept "$infer" --model "$tiny" --prompt 'The heart' --max-new-tokens 20 --stop 
 [ "$(cat "$work/out")" = '' ] || fail "a stop text was printed: $(cat "$work/out")"
 
 # An adapter changes the answer; one that does not say its template leaves the choice.
-accept "$infer" --model "$tiny" --adapter tests/golden/tiny_lora/all --prompt 'The heart' --max-new-tokens 20
-if cmp -s "$work/out" "$work/plain"; then fail "the adapter changes nothing"; fi
+accept "$infer" --model "$work/gqa" --prompt 'The heart' --max-new-tokens 20
+cp "$work/out" "$work/untuned"
+accept "$infer" --model "$work/gqa" --adapter tests/golden/tiny_lora/all --prompt 'The heart' --max-new-tokens 20
+if cmp -s "$work/out" "$work/untuned"; then fail "the adapter changes nothing"; fi
 
 accept "$infer" --help
 grep -q -- '--repetition-penalty' "$work/out" || fail "--help does not name the options"
@@ -136,13 +142,16 @@ cp "$tiny"/* "$work/noise" && head -c 5000 /dev/urandom >"$work/noise/tokenizer.
 refuse 65 'tokenizer.json' "$infer" --model "$work/noise" --prompt x
 refuse 66 "$work/nothing" "$infer" --model "$work/nothing" --prompt x
 
-refuse 66 "$work/nowhere" "${ask[@]}" --adapter "$work/nowhere"
+refuse 66 "$work/nowhere" "$infer" --model "$work/gqa" --prompt x --adapter "$work/nowhere"
 mkdir "$work/odd"
 cp tests/golden/tiny_llama/odd80/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/odd"
 refuse 65 '' "$infer" --model "$work/odd" --prompt x --adapter tests/golden/tiny_lora/all
-mkdir "$work/badlora"
+mkdir "$work/badlora" "$work/outputs"
+refuse 65 '' "$infer" --model "$work/odd" --adapter tests/golden/tiny_lora/all --score "$work/in.jsonl" \
+  --output "$work/outputs/left"
+[ -z "$(ls -A "$work/outputs")" ] || fail "a failed run left $(ls -A "$work/outputs")"
 cp tests/golden/tiny_lora/all/adapter_* "$work/badlora" && head -c 600 /dev/urandom >"$work/badlora/adapter_model.safetensors"
-refuse 65 "$work/badlora" "${ask[@]}" --adapter "$work/badlora"
+refuse 65 "$work/badlora" "$infer" --model "$work/gqa" --prompt x --adapter "$work/badlora"
 
 status=0
 "${ask[@]}" >/dev/full 2>"$work/err" || status=$?
@@ -150,7 +159,6 @@ status=0
 
 # ---- scoring ----
 
-printf '{"text": "The heart"}\n{"prompt": "The ", "completion": "heart"}\n{"ids": [5, 6, 7]}\n' >"$work/in.jsonl"
 accept "$infer" --model "$tiny" --score "$work/in.jsonl" --output "$work/scores"
 [ "$(wc -l <"$work/scores")" = 3 ] || fail "not three lines: $(cat "$work/scores")"
 grep -qE '^\{"ids":\[5,6,7\],"logprobs":\[null,-[0-9.]+,-[0-9.]+\],"completion_start":0,"greedy":(true|false)\}$' \
