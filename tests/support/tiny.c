@@ -192,7 +192,8 @@ void tiny_loss(Tiny *tiny, const TinyBatch *batch, float inv_count, bool trainin
 Backend *tiny_backend(int i) {
   static Backend *opened[TINY_BACKENDS];
   Error err;
-  CpuOptions options = {.reference = i == 0};
+  static const char *const gemms[TINY_BACKENDS] = {NULL, NULL, "own", "onednn-f32"};
+  CpuOptions options = {.reference = i == 0, .gemm = gemms[i]};
   if (opened[i] == NULL) {
     CHECK(backend_cpu_open(&opened[i], &options, &err) == STATUS_OK, "%s", err.message);
   }

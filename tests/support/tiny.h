@@ -66,9 +66,11 @@ float *tiny_logits(Tiny *tiny, const TinyBatch *batch, KvCache *cache);
 // of the model.
 void tiny_loss(Tiny *tiny, const TinyBatch *batch, float inv_count, bool training, double *loss);
 
-// ---- the backends that a model is run on: the plain reference, and what a user gets ----
+// ---- the backends that a model is run on ----
 
-enum { TINY_BACKENDS = 2 };
+// 0: the plain reference; 1: what a user gets; 2 and 3: the fast ops with either GEMM, one of which
+// the user does not get.
+enum { TINY_BACKENDS = 4 };
 Backend *tiny_backend(int i);
 
 #endif
