@@ -149,7 +149,7 @@ static void all_weights(void) {
       char name[PARAM_NAME_MAX] = "";
       double d = train_variant(tiny_backend(b), variants[v], &right, name);
       EXPECT(d <= 1e-3, "%s: %s off by %g of its change", variants[v], name, d);
-      printf("  %-8s %-10s %-48s %.2g\n", variants[v], tiny_backend(b)->name, name, d);
+      printf("  %-8s %-10s %-48s %.2g\n", variants[v], tiny_backend(b)->gemm_path, name, d);
     }
   }
 }
@@ -182,7 +182,7 @@ static void adapters_only(void) {
       char name[PARAM_NAME_MAX] = "";
       double d = train_adapter(tiny_backend(b), names[i], &right, name);
       EXPECT(d <= 1e-3, "%s: %s off by %g of its change", names[i], name, d);
-      printf("  lora %-3s %-10s %-48s %.2g\n", names[i], tiny_backend(b)->name, name, d);
+      printf("  lora %-3s %-10s %-48s %.2g\n", names[i], tiny_backend(b)->gemm_path, name, d);
     }
   }
 }
