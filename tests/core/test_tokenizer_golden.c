@@ -34,8 +34,8 @@ static void json(void) {
 }
 
 static void model(void) {
-  static const char *const names[] = {"spm", "plain", "bare"};
-  check_all(names, 3, GOLDEN "%s/tokenizer.model");
+  static const char *const names[] = {"spm", "plain", "bare", "across", "unused"};
+  check_all(names, 5, GOLDEN "%s/tokenizer.model");
 }
 
 static void gguf(void) {

@@ -7,6 +7,8 @@
     spm/tokenizer.model       SentencePiece BPE as LLaMA's, with byte fallback
     plain/tokenizer.model     user-defined pieces, no byte fallback: what is unknown is <unk>
     bare/tokenizer.model      no dummy prefix
+    across/tokenizer.model    pieces that go across spaces
+    unused/tokenizer.model    the pieces of spm, every second of more than one character UNUSED
     legacy/tokenizer.json     LLaMA as a fast tokenizer: the pieces of spm, Prepend and Replace
     metaspace/tokenizer.json  the same, Metaspace (prepend_scheme first, no split)
     words/tokenizer.json      Metaspace (always, split), no byte fallback, fuse_unk
@@ -107,6 +109,45 @@ def pieces_of(name):
     return sp, [sp.id_to_piece(i) for i in range(sp.get_piece_size())]
 
 
+def varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 0x80:
+            return value, at
+
+
+def varint_bytes(value):
+    out = b""
+    while value >= 0x80:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def unused():
+    """The protobuf of spm with a type (field 3: UNUSED is 5) appended to pieces."""
+    sp, pieces = pieces_of("spm")
+    with open(f"{FOLDER}/spm/tokenizer.model", "rb") as file:
+        data = file.read()
+    out, at, i = b"", 0, 0
+    while at < len(data):
+        tag, at = varint(data, at)
+        size, at = varint(data, at)  # all fields of a ModelProto are messages
+        message, at = data[at:at + size], at + size
+        if tag == 1 << 3 | 2:
+            plain = not (sp.is_unknown(i) or sp.is_control(i) or sp.is_byte(i))
+            if plain and len(pieces[i]) > 1 and i % 2:
+                message += bytes([3 << 3, 5])
+            i += 1
+        out += varint_bytes(tag) + varint_bytes(len(message)) + message
+    os.makedirs(f"{FOLDER}/unused", exist_ok=True)
+    with open(f"{FOLDER}/unused/tokenizer.model", "wb") as file:
+        file.write(out)
+
+
 def merges_of(sp, pieces):
     """All splits of each piece into two pieces, by score, as transformers' converter makes them."""
     vocab = {p: i for i, p in enumerate(pieces)}
@@ -205,6 +246,9 @@ def main():
     sentencepiece_model("plain", vocab_size=500, byte_fallback=False, add_dummy_prefix=True,
                         user_defined_symbols=["[INST]", "mmHg"])
     sentencepiece_model("bare", vocab_size=700, byte_fallback=True, add_dummy_prefix=False)
+    sentencepiece_model("across", vocab_size=700, byte_fallback=True, add_dummy_prefix=True,
+                        split_by_whitespace=False)
+    unused()
     fast_llama("legacy", metaspace=False)
     fast_llama("metaspace", metaspace=True)
     words()

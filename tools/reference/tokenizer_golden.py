@@ -33,6 +33,7 @@ FOLDER = "tests/golden/tokenizer"
 SHARED = os.environ.get("VMA_TEST_DATA", "../shared/data") + "/tokenizers"
 MODEL = os.environ.get("VMA_MODEL", "build/models/SmolLM2-135M-Instruct.Q4_1.gguf")
 CHECK = "--check" in sys.argv[1:]
+ONLY = [a for a in sys.argv[1:] if a != "--check"]  # names of vocabularies, none: all
 BLOCKS, BLOCK = 100, 1000
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -100,7 +101,7 @@ def from_gguf(path):
 def vocabularies():
     for name in ("bytes", "llama3", "prefix", "legacy", "metaspace", "words"):
         yield name, f"{FOLDER}/{name}/tokenizer.json", lambda p: Fast(Tokenizer.from_file(p))
-    for name in ("spm", "plain", "bare"):
+    for name in ("spm", "plain", "bare", "across", "unused"):
         yield name, f"{FOLDER}/{name}/tokenizer.model", Sentencepiece
     for name in PRE:
         yield "gguf_" + name, f"{FOLDER}/gguf/{name}.gguf", from_gguf
@@ -164,6 +165,8 @@ def main():
         lines.append(str(digest))
     save("strings", lines)
     for name, path, load in vocabularies():
+        if ONLY and name not in ONLY:
+            continue
         if not os.path.exists(path):
             print(f"{name}: {path} is absent, left as it is")
             continue
