@@ -73,6 +73,26 @@ static void json_good(void) {
   free(text);
 }
 
+// A word that is a special token's text stays text, also where merges are ignored.
+static void json_special_word(void) {
+  char *text = json_of((Parts){.flags = "\"type\":\"BPE\",\"ignore_merges\":true,",
+                               .merges = "[]",
+                               .added = "[{\"id\":2,\"content\":\"ab\",\"special\":true}]"});
+  char *path = write_file(text, (int64_t)strlen(text));
+  Tokenizer *t = NULL;
+  Error err = {0};
+  TokenIds ids = {0};
+  EXPECT(tokenizer_open(&t, path, &err) == STATUS_OK, "%s", err.message);
+  if (t != NULL) tokenizer_encode(t, "ab", 2, SPECIAL_AS_TEXT, &ids);
+  EXPECT(ids.n == 2 && ids.ids[0] == 0 && ids.ids[1] == 1, "a, b");
+  if (t != NULL) tokenizer_encode(t, "ab", 2, SPECIAL_PARSED, &ids);
+  EXPECT(ids.n == 3 && ids.ids[2] == 2, "ab");
+  token_ids_free(&ids);
+  tokenizer_close(t);
+  free(path);
+  free(text);
+}
+
 static void json_model(void) {
   json_fault((Parts){.flags = "\"type\":\"Unigram\","}, "model type 'Unigram' is not supported");
   json_fault((Parts){.flags = "\"dropout\":0.1,"}, "dropout");
@@ -194,6 +214,26 @@ static void model_good(void) {
   EXPECT(tokenizer_open(&t, path, &err) == STATUS_OK, "%s", err.message);
   if (t != NULL) tokenizer_encode(t, "axyz", 4, SPECIAL_AS_TEXT, &ids);
   EXPECT(ids.n == 3 && ids.ids[0] == 3 && ids.ids[1] == 2 && ids.ids[2] == 0, "unknown runs fuse");
+  token_ids_free(&ids);
+  tokenizer_close(t);
+  free(path);
+  bytes_free(&b);
+}
+
+// A user-defined piece is found first and never merged on, whatever its neighbours would give.
+static void model_user_piece(void) {
+  Bytes b = make_model();
+  put_piece(&b, "bc", -3, 4);
+  put_piece(&b, "abc", -0.5f, 1);
+  put_piece(&b, "b", -4, 1);
+  put_piece(&b, "ab", -0.6f, 1);
+  char *path = write_file(b.data, b.size);
+  Tokenizer *t = NULL;
+  Error err = {0};
+  TokenIds ids = {0};
+  EXPECT(tokenizer_open(&t, path, &err) == STATUS_OK, "%s", err.message);
+  if (t != NULL) tokenizer_encode(t, "abcab", 5, SPECIAL_AS_TEXT, &ids);
+  EXPECT(ids.n == 4 && ids.ids[1] == 2 && ids.ids[2] == 4 && ids.ids[3] == 7, "a, bc, ab");
   token_ids_free(&ids);
   tokenizer_close(t);
   free(path);
@@ -466,9 +506,11 @@ static void mutants(void) {
 
 int main(void) {
   RUN(json_good);
+  RUN(json_special_word);
   RUN(json_model);
   RUN(json_parts);
   RUN(model_good);
+  RUN(model_user_piece);
   RUN(model_faults);
   RUN(gguf_faults);
   RUN(mutants);

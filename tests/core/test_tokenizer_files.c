@@ -93,6 +93,9 @@ static void model_files(void) {
   t = open_ok(GOLDEN "plain/tokenizer.model");
   expect_ids(t, "mmHg", SPECIAL_AS_TEXT, 2, "\xE2\x96\x81", "mmHg"); // user-defined
   tokenizer_close(t);
+  t = open_ok(GOLDEN "across/tokenizer.model");
+  expect_ids(t, "of the", SPECIAL_AS_TEXT, 1, "\xE2\x96\x81of\xE2\x96\x81the");
+  tokenizer_close(t);
 }
 
 // A folder with copies of a tokenizer and with these configs (NULL: none).
