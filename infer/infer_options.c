@@ -91,11 +91,12 @@ static const char before_options[] =
     "  vma-infer --model llama --prompt 'The mitochondrion is'\n"
     "  vma-infer --model smollm2.gguf --adapter out/adapter \\\n"
     "      --instruction 'What does insulin do?' --max-new-tokens 100\n"
-    "  vma-infer --model llama --instruction 'List three causes.' --input 'Anaemia' \\\n"
-    "      --temperature 0.7 --top-p 0.9 --seed 7 --json\n"
+    "  vma-infer --model llama --instruction 'List three causes.' \\\n"
+    "      --input 'Anaemia' --temperature 0.7 --top-p 0.9 --seed 7 --json\n"
     "  vma-infer --model llama --score questions.jsonl --output scores.jsonl\n"
     "\n"
-    "Exit status: 0 done; 2 a mistake on the command line; 65 a file's content is not sound; 66 a "
+    "Exit status: 0 done; 1 the model's numbers are not finite; 2 a mistake on the command line; "
+    "65 a file's content is not sound; 66 a "
     "file is missing; 71 not enough memory; 74 reading or writing failed.";
 
 typedef struct Parse {

@@ -90,6 +90,7 @@ cp "$work/out" "$work/untuned"
 accept "$infer" --model "$work/gqa" --adapter tests/golden/tiny_lora/all --prompt 'The heart' --max-new-tokens 20
 if cmp -s "$work/out" "$work/untuned"; then fail "the adapter changes nothing"; fi
 
+accept "$infer" --model "$work/gqa" --adapter tests/golden/tiny_lora/all --prompt 'The heart' --dtype bf16
 accept "$infer" --help
 grep -q -- '--repetition-penalty' "$work/out" || fail "--help does not name the options"
 accept "$infer" --version
@@ -156,6 +157,9 @@ refuse 65 "$work/badlora" "$infer" --model "$work/gqa" --prompt x --adapter "$wo
 status=0
 "${ask[@]}" >/dev/full 2>"$work/err" || status=$?
 [ $status = 74 ] || fail "a full standard output: status $status: $(cat "$work/err")"
+status=0
+"${ask[@]}" --json >/dev/full 2>"$work/err" || status=$?
+[ $status = 74 ] || fail "a full standard output, --json: status $status: $(cat "$work/err")"
 
 # ---- scoring ----
 
