@@ -43,6 +43,14 @@ typedef enum Method { METHOD_LORA, METHOD_FULL } Method;
 typedef enum ScheduleKind { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT } ScheduleKind;
 typedef enum Checkpointing { CHECKPOINTING_OFF, CHECKPOINTING_ON } Checkpointing;
 
+// Which GEMM the CPU backend takes. It decides a run's bits, not more than rounding.
+typedef enum GemmChoice {
+  GEMM_CHOICE_AUTO, // the fastest as measured at start-up; going on: that of the checkpoint
+  GEMM_CHOICE_OWN,
+  GEMM_CHOICE_ONEDNN_F32,
+  GEMM_CHOICE_ONEDNN_BF16
+} GemmChoice;
+
 // A part of a data set: `count` items, or, when fraction > 0, that share of them (0 < fraction <
 // 1).
 typedef struct ConfigShare {
@@ -92,6 +100,7 @@ typedef struct RunConfig {
     int64_t eval_steps; // 0: before the first step and after the last only
     Checkpointing checkpointing;
     int64_t threads; // 0: one a core
+    GemmChoice gemm;
   } train;
   struct {
     char dir[CONFIG_TEXT_BYTES]; // required

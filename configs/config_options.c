@@ -25,6 +25,12 @@ static const char *const schedule_choices[] = {
 };
 static const char *const switch_choices[] = {
     [CHECKPOINTING_OFF] = "off", [CHECKPOINTING_ON] = "on"};
+static const char *const gemm_choices[] = {
+    [GEMM_CHOICE_AUTO] = "auto",
+    [GEMM_CHOICE_OWN] = "own",
+    [GEMM_CHOICE_ONEDNN_F32] = "onednn-f32",
+    [GEMM_CHOICE_ONEDNN_BF16] = "onednn-bf16",
+};
 
 #define AT(field)                                                                                  \
   .offset = offsetof(RunConfig, field), .bytes = (int64_t)sizeof((RunConfig *)0)->field
@@ -193,6 +199,10 @@ const ConfigOption config_options[] = {
     {.key = "train.threads",
      INT(train.threads, "0", 0, 4096),
      .meaning = "Threads of the CPU backend; 0: one a core."},
+    {.key = "train.gemm",
+     CHOICE(train.gemm, "auto", gemm_choices),
+     .meaning = "The CPU backend's matrix product; auto: the fastest as measured at the start, or, "
+                "when going on, that of the checkpoint. It decides the last bits of all results."},
     {.key = "output.dir",
      TEXT(output.dir),
      .required = true,

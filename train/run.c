@@ -97,8 +97,24 @@ static Status plan_course(Run *run, Error *err) {
   return STATUS_OK;
 }
 
+static const char *const gemm_names[] = {[GEMM_CHOICE_AUTO] = NULL,
+                                         [GEMM_CHOICE_OWN] = "own",
+                                         [GEMM_CHOICE_ONEDNN_F32] = "onednn-f32",
+                                         [GEMM_CHOICE_ONEDNN_BF16] = "onednn-bf16"};
+
+// The GEMM is measured at start-up, and its choice decides the bits: a run that goes on takes what
+// it had before ("onednn-bf16/avx512bf16": the GEMM, and the instruction set of all other ops).
 static Status open_backend(Run *run, Error *err) {
-  CpuOptions options = {.threads = (int)run->config.train.threads};
+  CpuOptions options = {.threads = (int)run->config.train.threads,
+                        .gemm = gemm_names[run->config.train.gemm]};
+  char gemm[64], *isa = NULL;
+  if (run->resume_path != NULL && options.gemm == NULL) {
+    snprintf(gemm, sizeof gemm, "%s", run->resumed.gemm_path);
+    isa = strchr(gemm, '/');
+    if (isa != NULL) *isa++ = '\0';
+    CpuOptions before = {.threads = options.threads, .gemm = gemm, .isa = isa};
+    if (backend_cpu_open(&run->be, &before, NULL) == STATUS_OK) return STATUS_OK;
+  }
   return backend_cpu_open(&run->be, &options, err);
 }
 

@@ -40,7 +40,7 @@ static void test_every_key_is_read(void) {
       "train:\n  epochs: 5\n  max_steps: 6\n  batch_size: 7\n  micro_tokens: 8\n  lr: 1e-4\n"
       "  schedule: cosine\n  warmup_steps: 9\n  warmup_ratio: .5\n  weight_decay: 1e-2\n"
       "  beta1: 0.8\n  beta2: 0.95\n  eps: 1.e-6\n  clip: 0\n  seed: 9223372036854775807\n"
-      "  eval_steps: 10\n  checkpointing: on\n  threads: 3\n"
+      "  eval_steps: 10\n  checkpointing: on\n  threads: 3\n  gemm: onednn-f32\n"
       "output:\n  dir: out\n  save_steps: 11\n  keep: 12\n"
       "resume: auto\n";
   RunConfig c;
@@ -61,6 +61,7 @@ static void test_every_key_is_read(void) {
   EXPECT(c.train.beta1 == 0.8 && c.train.beta2 == 0.95 && c.train.eps == 1e-6);
   EXPECT(c.train.clip == 0 && c.train.seed == INT64_MAX && c.train.eval_steps == 10);
   EXPECT(c.train.checkpointing == CHECKPOINTING_ON && c.train.threads == 3);
+  EXPECT(c.train.gemm == GEMM_CHOICE_ONEDNN_F32);
   EXPECT(strcmp(c.output.dir, "out") == 0 && c.output.save_steps == 11 && c.output.keep == 12);
   EXPECT(strcmp(c.resume, "auto") == 0);
 
@@ -366,7 +367,7 @@ static void test_explained(void) {
   for (const char *line = plain; *line != '\0'; line = strchr(line, '\n') + 1) {
     plain_keys += line[strcspn(line, "\n") - 1] != ':';
   }
-  EXPECT(keys == plain_keys && keys == 37 && comments >= 2 * keys, "%d %d", keys, comments);
+  EXPECT(keys == plain_keys && keys == 38 && comments >= 2 * keys, "%d %d", keys, comments);
   EXPECT(longest <= 100, "%d", longest);
   EXPECT(strstr(text, "  # Rank of the adapters.\n  # [an integer from 1 to 1024; default 8]\n"
                       "  r: 8\n") != NULL);
@@ -384,7 +385,8 @@ static void test_difference(void) {
   static const char *const others[] = {
       "model.path=x",       "data.path=x",     "output.dir=x",
       "output.keep=3",      "resume=x",        "output.save_steps=3",
-      "train.eval_steps=3", "train.threads=3", "train.checkpointing=on"};
+      "train.eval_steps=3", "train.threads=3", "train.checkpointing=on",
+      "train.gemm=own"};
   RunConfig a, b;
   ConfigDifference texts;
   config_defaults(&a);

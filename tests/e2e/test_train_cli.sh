@@ -51,7 +51,7 @@ cat >"$work/run.yaml" <<END
 model: {path: "$work/tiny", dtype: f32}
 data: {path: "$work/data.jsonl", template: none, cutoff_len: 64, val_set_size: 3}
 lora: {r: 4, dropout: 0.1}
-train: {epochs: 3, batch_size: 4, micro_tokens: 60, lr: 1.0e-2, schedule: cosine, warmup_steps: 2, eval_steps: 2, threads: 1}
+train: {epochs: 3, batch_size: 4, micro_tokens: 60, lr: 1.0e-2, schedule: cosine, warmup_steps: 2, eval_steps: 2, threads: 1, gemm: own}
 output: {dir: "$work/whole", save_steps: 0, keep: 20}
 END
 run() { "$train" --config "$work/run.yaml" "$@"; }
@@ -83,7 +83,7 @@ for step in 1 3 5; do
   cp "$work/whole/metrics.jsonl" "$from" # longer than the checkpoint
   printf '{"step": 99, "lo' >>"$from/metrics.jsonl"
   mkdir "$from/checkpoints/.new-step-000004"
-  accept run output.dir="$from" resume=auto
+  accept run output.dir="$from" resume=auto train.gemm=auto # takes the checkpoint's
   grep -qF "going on from $from/checkpoints/step-00000$step" "$work/out" || fail "resume: $(cat "$work/out")"
   same_run "$work/whole" "$from"
   [ ! -e "$from/checkpoints/.new-step-000004" ] || fail "what a crash left is not swept"
@@ -108,6 +108,22 @@ paste <(sed -n 's/.*"loss": \([^,]*\), "grad.*/\1/p' "$work/whole/metrics.jsonl"
   <(sed -n 's/.*"loss": \([^,]*\), "grad.*/\1/p' "$work/split/metrics.jsonl") |
   awk '{ d = $1 - $2; if (d < 0) d = -d; if (NF != 2 || d > 1e-4 * $1) bad = 1 } END { exit bad || NR != 9 }' ||
   fail "the cut into micro-batches changes the loss"
+
+
+# ---- another GEMM: the checkpoint's is taken, unless the config names one ----
+
+mkdir -p "$work/gemm/checkpoints" "$work/library2/checkpoints"
+cp -r "$work/whole/checkpoints/step-000003" "$work/gemm/checkpoints"
+if run output.dir="$work/library" train.gemm=onednn-f32 output.save_steps=3 >"$work/out" 2>"$work/err"; then
+  cp -r "$work/library/checkpoints/step-000003" "$work/library2/checkpoints"
+  accept run output.dir="$work/library2" resume=auto train.gemm=auto
+  cmp -s "$work/library/adapter/adapter_model.safetensors" "$work/library2/adapter/adapter_model.safetensors" ||
+    fail "going on takes another GEMM"
+  run output.dir="$work/gemm" resume=auto train.gemm=onednn-f32 >"$work/out" 2>"$work/err" || fail "another GEMM: $(cat "$work/err")"
+  grep -qF 'warning: the GEMM was own' "$work/err" || fail "another GEMM: $(cat "$work/err")"
+else # built without oneDNN
+  grep -qF 'onednn-f32' "$work/err" || fail "another GEMM: $(cat "$work/err")"
+fi
 
 # ---- a signal ----
 

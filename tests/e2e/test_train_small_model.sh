@@ -29,7 +29,7 @@ cat >"$work/run.yaml" <<END
 model: {path: "$model"}
 data: {path: "$work/data.json", template: alpaca_short, val_set_size: 1}
 lora: {targets: [q_proj, v_proj, down_proj], dropout: 0.1}
-train: {max_steps: 4, batch_size: 2, micro_tokens: 50, lr: 2.0e-3, warmup_ratio: 0}
+train: {max_steps: 4, batch_size: 2, micro_tokens: 50, lr: 2.0e-3, warmup_ratio: 0, gemm: own}
 output: {save_steps: 1, keep: 9}
 END
 run() { # run NAME ARGUMENTS...
