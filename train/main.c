@@ -101,14 +101,16 @@ done:
 
 static volatile sig_atomic_t stop;
 
+// The second signal, of either kind, finds the default action, which ends the process.
 static void on_signal(int number) {
   (void)number;
   stop = 1;
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
 }
 
 static void watch_signals(void) {
-  // SA_RESETHAND: the second signal finds the default action, which ends the process.
-  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_RESTART};
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
