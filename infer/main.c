@@ -2,6 +2,7 @@
 #include "check.h"
 #include "infer_options.h"
 #include "mapped_file.h"
+#include "standard_streams.h"
 #include "stopwatch.h"
 #include "thread_wait.h"
 
@@ -116,6 +117,7 @@ int main(int argc, char **argv) {
   Error err = {0};
   InferOptions options;
   Engine engine = {0};
+  standard_streams_hold();
   thread_wait_asleep(argv);
   double start = seconds_now();
   TRY(infer_options_parse(&options, argc, argv, &err));

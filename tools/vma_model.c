@@ -3,6 +3,7 @@
 #include "llama_config.h"
 #include "mapped_file.h"
 #include "quote.h"
+#include "standard_streams.h"
 #include "tensor_store.h"
 #include "tokenizer.h"
 
@@ -227,6 +228,7 @@ static Status run(Options *o, Error *err) {
 }
 
 int main(int argc, char **argv) {
+  standard_streams_hold();
   Options o = {0};
   const struct argp argp = {
       table, parse_one, "info PATH\ntokenize --model PATH --input IN --output OUT", doc, 0, 0, 0};

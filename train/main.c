@@ -2,6 +2,7 @@
 #include "mapped_file.h"
 #include "quote.h"
 #include "run.h"
+#include "standard_streams.h"
 #include "thread_wait.h"
 
 #include <argp.h>
@@ -130,6 +131,7 @@ static Status run(const Arguments *a, Error *err) {
 }
 
 int main(int argc, char **argv) {
+  standard_streams_hold();
   thread_wait_asleep(argv);
   static Error err;
   Arguments arguments = {.overrides = calloc((size_t)argc + 1, sizeof(char *))};

@@ -22,18 +22,22 @@ static Status refuse(const Metrics *metrics, const char *action, Error *err) {
 }
 
 // Whether a line of an earlier part of the run stays: it is whole and of a step up to `keep`.
-static bool line_stays(const char *line, size_t length, int64_t keep, bool *evaluated) {
+static bool line_stays(const char *line, size_t length, int64_t keep, KeptEvals *evals) {
   if (length == 0 || line[length - 1] != '\n') return false;
   json_t *root = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
-  json_t *step = json_object_get(root, "step");
+  json_t *step = json_object_get(root, "step"), *loss = json_object_get(root, "eval_loss");
   bool stays = json_is_integer(step) && json_integer_value(step) <= keep;
-  if (stays && json_integer_value(step) == keep && json_object_get(root, "eval_loss") != NULL)
-    *evaluated = true;
+  if (stays && loss != NULL) {
+    double value = json_is_number(loss) ? json_number_value(loss) : NAN;
+    evals->evaluated = json_integer_value(step) == keep;
+    if (json_integer_value(step) == 0) evals->at_start = value;
+    evals->at_newest = value;
+  }
   json_decref(root);
   return stays;
 }
 
-static Status keep_lines(const char *path, int64_t keep, bool *evaluated, Error *err) {
+static Status keep_lines(const char *path, int64_t keep, KeptEvals *evals, Error *err) {
   Status status = STATUS_OK;
   FileWriter writer = {0};
   char *text = NULL;
@@ -43,7 +47,7 @@ static Status keep_lines(const char *path, int64_t keep, bool *evaluated, Error 
   for (int64_t at = 0; at < size;) {
     const char *end = memchr(text + at, '\n', (size_t)(size - at));
     int64_t length = end != NULL ? end - text - at + 1 : size - at;
-    if (line_stays(text + at, (size_t)length, keep, evaluated))
+    if (line_stays(text + at, (size_t)length, keep, evals))
       TRY(file_writer_put(&writer, text + at, length, err));
     at += length;
   }
@@ -54,11 +58,12 @@ done:
   return status;
 }
 
-Status metrics_open(Metrics *metrics, const char *path, int64_t keep, bool *evaluated, Error *err) {
+Status metrics_open(Metrics *metrics, const char *path, int64_t keep, KeptEvals *evals,
+                    Error *err) {
   Status status = STATUS_OK;
   *metrics = (Metrics){.path = text_format("%s", path), .fd = -1};
-  *evaluated = false;
-  TRY(keep_lines(path, keep, evaluated, err));
+  *evals = (KeptEvals){.at_start = NAN, .at_newest = NAN};
+  TRY(keep_lines(path, keep, evals, err));
   metrics->fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
   if (metrics->fd < 0) TRY(refuse(metrics, "cannot be opened for writing", err));
 done:

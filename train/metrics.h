@@ -16,9 +16,15 @@ typedef struct Metrics {
   int fd;
 } Metrics;
 
+// What the lines that stay say about evaluations.
+typedef struct KeptEvals {
+  bool evaluated;             // at step `keep`
+  double at_start, at_newest; // losses before step 1 and of the last line; NAN: none
+} KeptEvals;
+
 // Opens the file for adding to it. Of what it holds the lines up to and with step `keep` stay
-// (keep < 0: none); torn lines go. *evaluated: an evaluation of step `keep` is among them.
-Status metrics_open(Metrics *metrics, const char *path, int64_t keep, bool *evaluated, Error *err);
+// (keep < 0: none); torn lines go.
+Status metrics_open(Metrics *metrics, const char *path, int64_t keep, KeptEvals *evals, Error *err);
 
 // Also right for a zero-initialised struct.
 void metrics_close(Metrics *metrics);

@@ -7,23 +7,37 @@
 #include "run_parts.h"
 #include "schedule.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 static const char *const run_files[] = {"metrics.jsonl", "checkpoints", "adapter"};
 
 // ---- the output folder ----
 
-static Status check_output(const RunConfig *config, Error *err) {
-  if (config->resume[0] != '\0') return STATUS_OK;
+// With resume=auto and no checkpoint a run begins afresh, over what an earlier one left behind:
+// only a finished adapter is too good for that.
+static Status check_output(const Run *run, Error *err) {
+  const RunConfig *config = &run->config;
+  bool begins_again = config->resume[0] != '\0';
+  if (run->resume_path != NULL) return STATUS_OK;
   for (int i = 0; i < (int)(sizeof run_files / sizeof *run_files); i++) {
     char *path = text_format("%s/%s", config->output.dir, run_files[i]);
     bool there = file_exists(path);
     free(path);
-    if (there) {
+    if (begins_again && there && strcmp(run_files[i], "adapter") == 0) {
+      return error_set(err, STATUS_USAGE,
+                       "resume: %s holds a finished adapter but no checkpoint to go on from: for a "
+                       "new run give another output.dir or remove this one",
+                       config->output.dir);
+    }
+    if (there && !begins_again) {
       return error_set(
           err, STATUS_USAGE,
           "output.dir: %s holds a run already (%s): resume=auto goes on with it; for a "
@@ -34,18 +48,35 @@ static Status check_output(const RunConfig *config, Error *err) {
   return STATUS_OK;
 }
 
+// Two runs in one folder would replace each other's files.
+static Status lock_output(Run *run, Error *err) {
+  const char *dir = run->config.output.dir;
+  run->lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  // Some network file systems know no locks.
+  if (run->lock < 0 || flock(run->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+    return check_output(run, err);
+  return error_set(err, STATUS_USAGE,
+                   "output.dir: %s: another vma-train is at work in it: wait for it, or give "
+                   "another folder",
+                   dir);
+}
+
 static Status open_output(Run *run, Error *err) {
   Status status = STATUS_OK;
   const char *dir = run->config.output.dir;
   char *metrics = text_format("%s/metrics.jsonl", dir),
        *config = text_format("%s/config.yaml", dir);
   char *text = config_dump(&run->config, false);
+  KeptEvals kept;
   if (text == NULL) TRY(error_set(err, STATUS_MEMORY, "no memory for the config's text"));
   TRY(file_make_folders(dir, err));
+  TRY(lock_output(run, err));
   checkpoint_sweep(run->checkpoints);
   TRY(file_write(config, text, (int64_t)strlen(text), err));
-  TRY(metrics_open(&run->metrics, metrics, run->resume_path != NULL ? run->step : -1,
-                   &run->evaluated, err));
+  TRY(metrics_open(&run->metrics, metrics, run->resume_path != NULL ? run->step : -1, &kept, err));
+  run->evaluated = kept.evaluated;
+  run->first_eval = kept.at_start;
+  run->last_eval = kept.at_newest;
 done:
   free(text);
   free(metrics);
@@ -76,6 +107,13 @@ static Status load_data(Run *run, Error *err) {
   TRY(dataset_load(&run->data, c->data.path, run->tokenizer, &options, err));
   TRY(dataset_split(&run->split, &run->data, c->data.val_set_size, (uint64_t)c->train.seed, err));
   TRY(check_ids(run, err));
+  if (run->data.stats.longest > run->model.config.max_positions) {
+    fprintf(stderr,
+            "vma-train: warning: the longest example has %d tokens, the model's context %" PRId64
+            ": what lies beyond is not learnt well; data.cutoff_len=%" PRId64 " cuts there\n",
+            run->data.stats.longest, run->model.config.max_positions,
+            run->model.config.max_positions);
+  }
 done:
   return status;
 }
@@ -179,9 +217,11 @@ static Status write_result(Run *run, Error *err) {
   char *path = text_format("%s/adapter", run->config.output.dir);
   TRY(train_model_adapter(&adapter, &run->model, run->be, &run->config, run->base_hash, err));
   TRY(peft_adapter_write(&adapter, path, err));
-  if (!isnan(run->last_eval)) {
+  if (!isnan(run->first_eval) && !isnan(run->last_eval)) {
     printf("held-out loss: %.4f before, %.4f after %" PRId64 " steps\n", run->first_eval,
            run->last_eval, run->total);
+  } else if (!isnan(run->last_eval)) {
+    printf("held-out loss: %.4f after %" PRId64 " steps\n", run->last_eval, run->total);
   }
   printf("adapter: %s\n", path);
 done:
@@ -192,6 +232,7 @@ done:
 
 static void close_run(Run *run) {
   metrics_close(&run->metrics);
+  if (run->lock >= 0) close(run->lock);
   trainer_free(&run->trainer);
   checkpoint_buffer_free(&run->buffer);
   memory_close(&run->memory);
@@ -217,10 +258,10 @@ Status train_run(const RunConfig *config, const volatile sig_atomic_t *stop, Err
   run->stop = stop;
   run->saved = run->order_epoch = -1;
   run->first_eval = run->last_eval = NAN;
-  run->metrics.fd = -1;
+  run->metrics.fd = run->lock = -1;
   run->checkpoints = text_format("%s/checkpoints", config->output.dir);
-  TRY(check_output(config, err));
   TRY(run_find_checkpoint(run, err));
+  TRY(check_output(run, err));
   TRY(open_model(run, err));
   TRY(load_data(run, err));
   TRY(plan_course(run, err));

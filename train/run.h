@@ -16,7 +16,7 @@
 
 // Runs to the end. *stop becomes true from outside (a signal): the step that runs is finished, a
 // checkpoint saved and STATUS_TEMPORARY returned. An output.dir that holds a run already is
-// STATUS_USAGE unless `resume` is set.
+// STATUS_USAGE unless `resume` is set, and one in which another process trains is in any case.
 Status train_run(const RunConfig *config, const volatile sig_atomic_t *stop, Error *err);
 
 #endif

@@ -29,7 +29,7 @@ static Status evaluate(Run *run, Error *err) {
   if (result.stopped) return STATUS_OK;
   double seconds = clock_seconds() - start;
   run->evaluated = true;
-  if (isnan(run->first_eval)) run->first_eval = result.loss;
+  if (run->step == 0) run->first_eval = result.loss;
   run->last_eval = result.loss;
   progress_note(&run->progress,
                 "step %" PRId64 "/%" PRId64 "  held-out loss %.4f over %" PRId64

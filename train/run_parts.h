@@ -13,6 +13,7 @@ typedef struct Run {
   RunConfig config;
   const volatile sig_atomic_t *stop;
   char *checkpoints; // folder
+  int lock;          // output.dir, opened; -1: not locked
   // Where to go on from; path NULL: afresh.
   char *resume_path;
   CheckpointState resumed;
@@ -34,7 +35,7 @@ typedef struct Run {
   int64_t step, total, per_epoch, warmup; // steps done, of the run, an epoch, of the warm-up
   int64_t saved;                          // step of the newest checkpoint of this process, -1: none
   bool evaluated;                         // at `step`
-  double first_eval, last_eval;           // held-out losses; NAN: none in this process
+  double first_eval, last_eval;           // held-out losses before step 1 and newest; NAN: none
   int32_t *order;                         // [n_train] of the epoch `order_epoch`
   int32_t *batch;                         // [batch_size] examples
   int64_t order_epoch;

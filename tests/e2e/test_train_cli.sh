@@ -69,6 +69,7 @@ steps=$(sed -n 's/^{"step": \([0-9]*\), "\(eval_\|\)loss.*/\1\2/p' "$work/whole/
 grep -q '^{"step": 1, .*"lr": 0, ' "$work/whole/metrics.jsonl" || fail "warm-up does not begin at 0"
 awk -F'"eval_loss": ' '/eval_loss/ { last = $2 + 0; if (first == "") first = last } END { exit !(last < first) }' \
   "$work/whole/metrics.jsonl" || fail "the held-out loss does not fall: $(grep eval "$work/whole/metrics.jsonl")"
+before_after=$(grep '^held-out loss: .* before, .* after 9 steps$' "$work/out")
 cmp -s "$work/whole/adapter/adapter_model.safetensors" "$work/whole/checkpoints/step-000009/adapter_model.safetensors" ||
   fail "the last checkpoint holds another adapter"
 accept run output.dir="$work/again"
@@ -86,18 +87,28 @@ for step in 1 3 5; do
   accept run output.dir="$from" resume=auto train.gemm=auto # takes the checkpoint's
   grep -qF "going on from $from/checkpoints/step-00000$step" "$work/out" || fail "resume: $(cat "$work/out")"
   same_run "$work/whole" "$from"
+  # The losses before the first step and after the last one, whatever this process saw of them.
+  [ "$(grep '^held-out loss: ' "$work/out")" = "$before_after" ] || fail "held-out loss: $(tail -n 2 "$work/out")"
   [ ! -e "$from/checkpoints/.new-step-000004" ] || fail "what a crash left is not swept"
 done
 accept run output.dir="$work/branch" resume="$work/whole/checkpoints/step-000004"
+[ "$(grep '^held-out loss: ' "$work/out")" = "held-out loss: ${before_after##*before, }" ] ||
+  fail "held-out loss without the first: $(tail -n 2 "$work/out")"
 cmp -s "$work/whole/adapter/adapter_model.safetensors" "$work/branch/adapter/adapter_model.safetensors" ||
   fail "resume=FOLDER gives another adapter"
 accept run resume=auto # a finished run
+[ "$(grep '^held-out loss: ' "$work/out")" = "$before_after" ] || fail "a finished run: $(tail -n 2 "$work/out")"
 same_run "$work/whole" "$work/again"
 accept run output.dir="$work/fresh" resume=auto # nothing to go on from
 same_run "$work/whole" "$work/fresh"
 accept run output.dir="$work/kept" output.keep=2 output.save_steps=2
 [ "$(echo "$work"/kept/checkpoints/*)" = "$work/kept/checkpoints/step-000008 $work/kept/checkpoints/step-000009" ] ||
   fail "keep: $(ls "$work/kept/checkpoints")"
+
+mkdir "$work/bare"
+cp -r "$work/whole/adapter" "$work/whole/metrics.jsonl" "$work/bare"
+refuse 2 'no checkpoint to go on from' run output.dir="$work/bare" resume=auto
+cmp -s "$work/bare/metrics.jsonl" "$work/whole/metrics.jsonl" || fail "a refused run touches the metrics"
 
 # ---- what must not change the numbers ----
 
@@ -125,18 +136,32 @@ else # built without oneDNN
   grep -qF 'onednn-f32' "$work/err" || fail "another GEMM: $(cat "$work/err")"
 fi
 
+# Standard output closed: nothing that is printed lands in a file that takes its number.
+status=0
+run output.dir="$work/closed" >&- 2>"$work/err" || status=$?
+[ $status = 0 ] || fail "standard output closed: status $status: $(cat "$work/err")"
+same_run "$work/whole" "$work/closed"
+
+# ---- beyond the context of the model: 128 tokens ----
+
+printf '{"instruction": "%s", "output": "x"}\n' "$(seq -s ' ' 80)" >"$work/long.jsonl"
+long=(data.path="$work/long.jsonl" data.val_set_size=0 data.cutoff_len=512)
+run output.dir="$work/long" "${long[@]}" train.micro_tokens=2048 >"$work/out" 2>"$work/err" || fail "a long example"
+grep -qF "the model's context 128" "$work/err" || fail "a long example: $(cat "$work/err")"
+
 # ---- a signal ----
 
 endless=(train.max_steps=1000000 train.schedule=constant output.dir="$work/endless")
 stop_after() { # stop_after LINES: runs until the metrics have so many lines, then asks it to stop
   local status=0
-  "$train" --config "$work/run.yaml" "${endless[@]}" resume=auto >"$work/out" 2>"$work/err" &
+  "$train" --config "$work/run.yaml" "${endless[@]}" resume=auto >"$work/child_out" 2>"$work/child_err" &
   local child=$!
   until [ -f "$work/endless/metrics.jsonl" ] && [ "$(wc -l <"$work/endless/metrics.jsonl")" -ge "$1" ] || ! kill -0 $child 2>/dev/null; do sleep 0.05; done
+  refuse 2 'another vma-train' run "${endless[@]}" resume=auto
   kill -TERM $child
   wait $child || status=$?
-  [ $status = 75 ] || fail "a signal: status $status: $(cat "$work/err")"
-  grep -qF 'resume=auto' "$work/err" || fail "a signal: $(cat "$work/err")"
+  [ $status = 75 ] || fail "a signal: status $status: $(cat "$work/child_err")"
+  grep -qF "resume=auto" "$work/child_err" || fail "a signal: $(cat "$work/child_err")"
 }
 stop_after 3
 first=$(echo "$work"/endless/checkpoints/step-*)
