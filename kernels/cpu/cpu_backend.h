@@ -65,6 +65,7 @@ void simd_install_avx512bf16(Backend *be);
 // Replaces the three linear ops by the library's, in f32 or bf16 arithmetic; false, and nothing
 // replaced, where the library has no such arithmetic on this CPU.
 bool cpu_library_install(CpuBackend *cpu, bool bf16);
+// Gives back the library's primitives; an install makes them anew.
 void cpu_library_close(CpuBackend *cpu);
 
 #endif
