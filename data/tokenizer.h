@@ -86,7 +86,8 @@ typedef struct TokenStream {
 void token_stream_init(TokenStream *stream, const Tokenizer *tokenizer, bool skip_special);
 void token_stream_free(TokenStream *stream);
 
-// The new text after one more id ("" when none is complete); valid until the next call.
+// The new text after one more id ("" when none is complete); valid until the next call. Its length
+// is stream->size (a token can be a NUL).
 const char *token_stream_push(TokenStream *stream, int32_t id);
 
 // What is still held back (broken characters as U+FFFD).

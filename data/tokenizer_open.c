@@ -1,6 +1,5 @@
 // Which reader a path is for.
 #include "mapped_file.h"
-#include "quote.h"
 #include "tokenizer_config.h"
 #include "tokenizer_impl.h"
 
