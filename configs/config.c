@@ -47,7 +47,7 @@ Status config_check(const RunConfig *config, Error *err) {
   return STATUS_OK;
 }
 
-static Status read_file(RunConfig *config, const char *path, Error *err) {
+Status config_read_file(RunConfig *config, const char *path, Error *err) {
   Status status = STATUS_OK;
   char *text = NULL;
   int64_t size;
@@ -67,7 +67,7 @@ Status config_load(RunConfig *config, const char *path, const char *const *overr
                    Error *err) {
   Status status = STATUS_OK;
   config_defaults(config);
-  if (path != NULL) TRY(read_file(config, path, err));
+  if (path != NULL) TRY(config_read_file(config, path, err));
   for (int i = 0; i < n; i++) TRY(config_override(config, overrides[i], err));
   TRY(config_check(config, err));
 done:

@@ -119,8 +119,9 @@ void config_defaults(RunConfig *config);
 Status config_load(RunConfig *config, const char *path, const char *const *overrides, int n,
                    Error *err);
 
-// The steps of config_load: sets what the YAML text names (`name` is the file's, for messages);
-// sets one key from "key=value"; checks that the required keys are there.
+// The steps of config_load: sets what a YAML file, or its text (`name` is the file's, for
+// messages), names; sets one key from "key=value"; checks that the required keys are there.
+Status config_read_file(RunConfig *config, const char *path, Error *err);
 Status config_read_text(RunConfig *config, const char *name, const void *text, int64_t size,
                         Error *err);
 Status config_override(RunConfig *config, const char *key_value, Error *err);

@@ -1,5 +1,4 @@
 // vma-train: the command line around train_run.
-#include "mapped_file.h"
 #include "quote.h"
 #include "run.h"
 #include "standard_streams.h"
@@ -82,19 +81,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 static Status print_config(const Arguments *a, Error *err) {
   Status status = STATUS_OK;
   char *text = NULL;
-  int64_t size = 0;
   RunConfig config;
   config_defaults(&config);
-  if (a->config != NULL) {
-    TRY(file_read_all(&text, &size, a->config, CONFIG_FILE_BYTES_MAX, err));
-    TRY(config_read_text(&config, a->config, text, size, err));
-  }
+  if (a->config != NULL) TRY(config_read_file(&config, a->config, err));
   for (int i = 0; i < a->n_overrides; i++) TRY(config_override(&config, a->overrides[i], err));
-  free(text);
   text = config_dump(&config, true);
   if (text == NULL) TRY(error_set(err, STATUS_MEMORY, "no memory for the config's text"));
-  fputs(text, stdout);
-  if (fflush(stdout) != 0) TRY(error_set(err, STATUS_IO, "standard output cannot be written"));
+  if (fputs(text, stdout) == EOF || fflush(stdout) != 0)
+    TRY(error_set(err, STATUS_IO, "standard output cannot be written"));
 done:
   free(text);
   return status;

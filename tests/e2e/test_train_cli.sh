@@ -258,6 +258,12 @@ grep -qF 'resume=auto' "$work/out" || fail "--help does not teach: $(cat "$work/
 accept "$train" --version
 accept "$train" --print-config
 grep -qF 'warmup_ratio' "$work/out" || fail "--print-config: $(cat "$work/out")"
+head -c 300000 /dev/zero | tr '\0' '#' >"$work/huge.yaml"
+refuse 2 'huge.yaml' "$train" --config "$work/huge.yaml"
+refuse 2 'huge.yaml' "$train" --config "$work/huge.yaml" --print-config
+status=0
+"$train" --print-config >/dev/full 2>"$work/err" || status=$?
+[ $status = 74 ] || fail "--print-config to a full standard output: status $status: $(cat "$work/err")"
 accept run --print-config train.lr=0.125
 grep -qE 'lr: 0?\.125' "$work/out" || fail "--print-config with a file: $(cat "$work/out")"
 
