@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // ---- opening ----
@@ -45,7 +46,8 @@ done:
 static Status open_adapter(Engine *e, const char *folder, Error *err) {
   Status status = STATUS_OK;
   TRY(peft_adapter_read(&e->adapter, folder, err));
-  e->has_adapter = true;
+  e->adapter_folder = strdup(folder);
+  if (e->adapter_folder == NULL) return error_set(err, STATUS_MEMORY, "%s: no memory", folder);
   TRY(check_adapter(e, folder, err));
   LoraSpec spec = {.r = e->adapter.r,
                    .alpha = (float)e->adapter.alpha,
@@ -82,6 +84,7 @@ void engine_close(Engine *e) {
   memory_close(&e->memory);
   llama_free(&e->model);
   peft_adapter_free(&e->adapter);
+  free(e->adapter_folder);
   tokenizer_close(e->tokenizer);
   store_close(e->store);
   if (e->be != NULL) e->be->close(e->be);
@@ -124,7 +127,13 @@ Status engine_load(Engine *e, Rehearsal rehearsal, const void *args, Error *err)
   TRY(memory_open(&e->memory, e->be, &plan, err));
   llama_place(&e->model, e->be, &e->memory.weights, &e->memory.state);
   TRY(llama_load(&e->model, e->be, e->store, err));
-  if (e->has_adapter) TRY(lora_load(&e->model.params, e->be, &e->adapter, 0, err));
+  if (e->adapter_folder != NULL) {
+    status = lora_load(&e->model.params, e->be, &e->adapter, 0, err);
+    if (status != STATUS_OK) {
+      error_prefix(err, "%s does not fit %s", e->adapter_folder, store_path(e->store));
+      goto done;
+    }
+  }
   e->ctx = make_ctx(&e->model, &e->memory);
 done:
   return status;

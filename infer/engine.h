@@ -27,7 +27,7 @@ typedef struct Engine {
   TensorStore *store;
   Llama model;
   PeftAdapter adapter;
-  bool has_adapter;
+  char *adapter_folder;          // NULL: no adapter
   TemplateKind adapter_template; // TEMPLATE_COUNT: the adapter does not say, or there is none
   Tokenizer *tokenizer;          // NULL: none, and tokenizer_error says why
   Error tokenizer_error;
