@@ -2,25 +2,27 @@
 // variant and a plain C reference), null (counts, computes nothing) and cuda. The only kernels
 // header that nn may include.
 //
-// Contract of every op
-// - Outputs are fully overwritten, unless the name ends in `_acc`: then they are added to. An
-// output never aliases an
-//   input unless the op says so. Arguments stand in the order outputs, inputs, scalars.
-// - Tensors are rows of any stride with unit stride along a row. "F" below is the activation dtype
-// of the call: f32 or
-//   bf16, the same for all tensors marked F; the plain C variants also take f64 as F (gradient
-//   tests), and then every tensor marked f32 is f64 too (inv_freq, inv_count, lr and clip may
-//   stay f32). Sums, norms and softmax accumulate in f32
-//   or better; a bf16 result is rounded once, at the store. f32 means IEEE f32.
-// - Same inputs, same bits, whatever the schedule: no unordered sums. A backend may document that
-// the number of
-//   threads changes bits (cpu: only through the library GEMM).
-// - Ops are queued; only copy_out and sync wait. Whatever may differ between two launches of one
-// shape is a device
-//   tensor, never a host argument: positions, lengths, ids, pages, step numbers, learning rate,
-//   clip factor.
-// - A wrong shape or dtype is our mistake: CHECK. Ops cannot fail otherwise.
-// - Empty tensors (0 rows) are legal everywhere and touch nothing.
+// Contract of every op:
+//
+// Outputs are fully overwritten, unless the name ends in `_acc`: then they are added to. An output
+// never aliases an input unless the op says so. Arguments stand in the order outputs, inputs,
+// scalars.
+//
+// Tensors are rows of any stride with unit stride along a row. "F" below is the activation dtype of
+// the call: f32 or bf16, the same for all tensors marked F. The plain C variants also take f64 as F
+// (gradient tests), and then every tensor marked f32 is f64 too (inv_freq, inv_count, lr and clip
+// may stay f32). Sums, norms and softmax accumulate in f32 or better; a bf16 result is rounded
+// once, at the store. f32 means IEEE f32.
+//
+// Same inputs, same bits, whatever the schedule: no unordered sums. A backend may document that the
+// number of threads changes bits (cpu: only through the library GEMM).
+//
+// Ops are queued; only copy_out and sync wait. Whatever may differ between two launches of one
+// shape is a device tensor, never a host argument: positions, lengths, ids, pages, step numbers,
+// learning rate, clip factor.
+//
+// A wrong shape or dtype is our mistake: CHECK. Ops cannot fail otherwise. Empty tensors (0 rows)
+// are legal everywhere and touch nothing.
 #ifndef VMA_BACKEND_H
 #define VMA_BACKEND_H
 
@@ -69,8 +71,8 @@ typedef struct RopeArgs {
 // keys of s. prefix 0: causal (LLaMA). prefix = n_image: GIT. prefix = number of keys: full (ViT,
 // encoders, cross-attention).
 typedef struct AttentionArgs {
-  int64_t n_heads, n_kv_heads,
-      head_dim;         // H, K, D; H % K == 0; query head h uses kv head h / (H / K)
+  // H, K, D; H % K == 0; query head h uses kv head h / (H / K)
+  int64_t n_heads, n_kv_heads, head_dim;
   float scale;          // of q . k: 1/sqrt(D); Pix2Struct 1
   int64_t n_seqs;       // B
   int64_t max_q, max_k; // upper bounds of the lengths, for tiling and the plan; not exact
@@ -79,17 +81,18 @@ typedef struct AttentionArgs {
   Tensor k_lens;        // i32 [1,B] number of keys; none: cu_k[s+1] - cu_k[s]
   Tensor offset;        // i32 [1,B] o_s: keys that came before this call's first query; none: 0
   Tensor prefix;        // i32 [1,B]; none: 0
-  Tensor pages; // i32 [B,P]: key j of s is row pages[s][j / page_size] * page_size + j % page_size;
-                // none: row cu_k[s] + j
+  // i32 [B,P]: key j of s is row pages[s][j / page_size] * page_size + j % page_size; none: row
+  // cu_k[s] + j
+  Tensor pages;
   int64_t page_size;         // 64; with pages only
   Tensor bias;               // F [buckets,H] relative-position bias, or none
   int64_t bias_max_distance; // T5: 128
 } AttentionArgs;
 
 // The T5 bucket (unidirectional) of distance n = max(0, query position - key position), query
-// position = offset + i: n < buckets/2: n; else min(buckets-1, buckets/2 + floor(ln(n /
-// (buckets/2)) / ln(max_distance / (buckets/2)) * (buckets - buckets/2))), in f32 as the reference
-// computes it.
+// position = offset + i, with e = buckets / 2:
+//   n < e: n;  else min(buckets - 1, e + floor(ln(n / e) / ln(max_distance / e) * (buckets - e)))
+// in f32 as the reference computes it.
 int64_t attention_bias_bucket(int64_t distance, int64_t buckets, int64_t max_distance);
 
 typedef struct CrossEntropyArgs {
@@ -116,8 +119,8 @@ typedef struct BackendCounts {
 
 struct Backend {
   const char *name; // "cpu", "cpu-reference", "null", "cuda"
-  const char
-      *gemm_path; // which GEMM was chosen: part of what decides the bits; recorded with a run
+  // Which GEMM was chosen: part of what decides the bits; recorded with a run.
+  const char *gemm_path;
   BackendCounts counts;
 
   // ---- life and memory ----
@@ -145,7 +148,7 @@ struct Backend {
   void (*act)(Backend *be, Tensor y, Tensor x, Activation kind);
   // dx += dy * act'(x)
   void (*act_back_acc)(Backend *be, Tensor dx, Tensor dy, Tensor x, Activation kind);
-  // y = act(g) * u, gu = [g | u].   y F [R,F], gu F [R,2F]          Shazeer 2020 (GLU variants)
+  // y = act(g) * u, gu = [g | u] (Shazeer 2020).   y F [R,F], gu F [R,2F]
   void (*glu)(Backend *be, Tensor y, Tensor gu, Activation kind);
   // dgu += [dy * u * act'(g) | dy * act(g)];  y not needed: recomputed
   void (*glu_back_acc)(Backend *be, Tensor dgu, Tensor dy, Tensor gu, Activation kind);
@@ -161,18 +164,18 @@ struct Backend {
   void (*scatter_rows_acc)(Backend *be, Tensor dx, Tensor dy, Tensor rows);
 
   // ---- norms, fused with the residual add before them ----
-  // z = x + d;  y[r,:] = z[r,:] * rstd[r] * w,  rstd[r] = 1 / sqrt(mean(z[r,:]^2) + eps)    Zhang &
-  // Sennrich 2019, eq. 4
-  //   z F [R,C] or none when d is none (then z = x); may alias x or d.  The sum is rounded to F
-  //   before the norm. y F [R,C]; rstd f32 [1,R]; x, d F [R,C]; w F [1,C]
+  // z = x + d;  y[r,:] = z[r,:] * rstd[r] * w,  rstd[r] = 1 / sqrt(mean(z[r,:]^2) + eps)
+  // (Zhang & Sennrich 2019, eq. 4). The sum is rounded to F before the norm.
+  //   z F [R,C] or none when d is none (then z = x); may alias x or d
+  //   y F [R,C]; rstd f32 [1,R]; x, d F [R,C]; w F [1,C]
   void (*rmsnorm)(Backend *be, Tensor z, Tensor y, Tensor rstd, Tensor x, Tensor d, Tensor w,
                   float eps);
-  // dx += rstd * (w dy - z rstd^2 mean(w dy z));  dw += sum_r dy z rstd  (dx, dw none: skipped; dw
-  // f32 or F)
+  // dx += rstd * (w dy - z rstd^2 mean(w dy z));  dw += sum_r dy z rstd
+  //   dx F, dw f32 or F; none: skipped
   void (*rmsnorm_back_acc)(Backend *be, Tensor dx, Tensor dw, Tensor dy, Tensor z, Tensor rstd,
                            Tensor w);
-  // z = x + d;  y = (z - mean) * rstd * w + b,  rstd = 1 / sqrt(var + eps), biased variance    Ba
-  // et al. 2016
+  // z = x + d;  y = (z - mean) * rstd * w + b,  rstd = 1 / sqrt(var + eps), biased variance
+  // (Ba et al. 2016)
   //   as rmsnorm; mean f32 [1,R]; b F [1,C]
   void (*layernorm)(Backend *be, Tensor z, Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor d,
                     Tensor w, Tensor b, float eps);
@@ -180,9 +183,9 @@ struct Backend {
                              Tensor mean, Tensor rstd, Tensor w);
 
   // ---- attention ----
-  // [q | k | v] = qkv; q and k rotated by pairs (i, i + D/2): out[i] = a c - b s, out[i+D/2] = b c
-  // + a s with a = in[i], b = in[i+D/2], angle = position * inv_freq[i] in f32 (Su et al. 2021,
-  // Hugging Face's pairing).
+  // [q | k | v] = qkv; q and k rotated by pairs (i, i + D/2):
+  //   out[i] = a cos - b sin, out[i+D/2] = b cos + a sin, with a = in[i], b = in[i+D/2] and the
+  //   angle position * inv_freq[i] in f32 (Su et al. 2021, Hugging Face's pairing)
   //   q F [R,H*D]; k, v F [slots,K*D]: row r goes to row slots[r]; qkv F [R,(H+2K)*D]; D % 8 == 0
   void (*rope_split)(Backend *be, Tensor q, Tensor k, Tensor v, Tensor qkv, const RopeArgs *args);
   // dqkv += inverse rotation of [dq | dk | dv]; slots must be none
@@ -190,8 +193,8 @@ struct Backend {
                               const RopeArgs *args);
   // o = softmax(scale * q k^T + bias) v over the visible keys; a query without any, and a row of no
   // sequence: zeros, lse = -inf.
-  //   o F [R,H*D]; lse f32 [R,H] natural logarithm of the sum of exponentials, none when no
-  //   backward follows; q F [R,H*D]; k, v F [*,K*D]
+  //   o F [R,H*D]; q F [R,H*D]; k, v F [*,K*D]
+  //   lse f32 [R,H] natural logarithm of the sum of exponentials, none when no backward follows
   void (*attention)(Backend *be, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
                     const AttentionArgs *args);
   //   dq as q; dk, dv as k, v; dbias f32 [buckets,H] or none. pages must be none.
@@ -205,8 +208,8 @@ struct Backend {
   void (*linear)(Backend *be, Tensor y, Tensor x, Tensor w, Tensor bias, bool acc);
   // dx += dy w.   dx F [R,K]; dy F [R,N]; w as above
   void (*linear_back_x_acc)(Backend *be, Tensor dx, Tensor dy, Tensor w);
-  // dw += dy^T x;  db += sum_r dy.   dw F or f32 [N,K] or none; db F or f32 [1,N] or none; dy F
-  // [R,N]; x F [R,K]
+  // dw += dy^T x;  db += sum_r dy.
+  //   dw F or f32 [N,K] or none; db F or f32 [1,N] or none; dy F [R,N]; x F [R,K]
   void (*linear_back_w_acc)(Backend *be, Tensor dw, Tensor db, Tensor dy, Tensor x);
 
   // ---- LoRA (Hu et al. 2021): y += scale * (dropout(x) A^T) B^T for the selected rows ----
@@ -216,8 +219,8 @@ struct Backend {
   // y[r,:] += scale * t[r,:] B^T for the selected rows.   y F [R,N]; b f32 [N,r]
   void (*lora_up_acc)(Backend *be, Tensor y, Tensor t, Tensor b, float scale, RowSelect select);
   // dt = scale * dy B (scratch, overwritten);  db += scale * dy^T t;  da += dt^T dropout(x);
-  // dx += mask(dt A).   over the selected rows; dx, da, db none: skipped.   dt f32 [R,r]; da, db
-  // f32; dx, dy, x F
+  // dx += mask(dt A), over the selected rows; dx, da, db none: skipped.
+  //   dt f32 [R,r]; da, db f32; dx, dy, x F
   void (*lora_back_acc)(Backend *be, Tensor dx, Tensor da, Tensor db, Tensor dt, Tensor dy,
                         Tensor t, Tensor x, Tensor a, Tensor b, float scale, RowSelect select,
                         const Dropout *dropout);
@@ -241,9 +244,9 @@ struct Backend {
   // factor 1.
   //   clip f32 [1,2]; sums f64 [1,n]
   void (*clip_factor)(Backend *be, Tensor clip, Tensor sums, float max_norm);
-  // AdamW with decoupled decay (Loshchilov & Hutter 2019), torch's form: g *= clip; p *= 1 - lr
-  // decay; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1
-  // - b2^t) + eps).
+  // AdamW with decoupled decay (Loshchilov & Hutter 2019), torch's form:
+  //   g *= clip;  p *= 1 - lr decay;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
+  //   p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
   //   w f32, or bf16 with master f32; master none or f32; m, v f32; g f32 or bf16; all of one
   //   count, dense
   void (*adamw)(Backend *be, Tensor w, Tensor master, Tensor m, Tensor v, Tensor g,

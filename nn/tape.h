@@ -24,8 +24,8 @@ typedef struct Value {
                     // checked with it)
 } Value;
 
-// Where an op's output goes: KEEP when a later backward reads it (the caller knows:
-// linear_keeps_input, ...).
+// Where an op's output goes: KEEP when a later backward reads it (the caller knows: ops.h,
+// linear_input_life).
 typedef enum Life { TEMP, KEEP } Life;
 
 typedef struct Ctx Ctx;

@@ -30,16 +30,38 @@ static const Shape shapes[] = {
     {"full", 2, 2, 16, 2, {17, 3}, {17, 3}, {0}, {17, 3}, 1, false, false, false},
     {"cross", 2, 1, 32, 2, {7, 12}, {40, 3}, {0}, {40, 3}, 0, false, false, false},
     {"key lengths", 2, 1, 8, 2, {6, 8}, {9, 11}, {3, 3}, {0}, 0, true, false, false},
+    {"prefix beyond the keys",
+     2,
+     1,
+     8,
+     3,
+     {6, 8, 2},
+     {4, 8, 0},
+     {0},
+     {9, 30, 1},
+     0,
+     true,
+     false,
+     false},
     {"unseen keys", 2, 1, 8, 2, {6, 8}, {9, 11}, {0}, {0}, 0, false, false, false},
     {"nothing seen", 2, 1, 8, 2, {6, 8}, {9, 11}, {-4, -20}, {0}, 0, false, false, false},
     {"bias", 3, 3, 16, 2, {30, 41}, {30, 41}, {0}, {0}, 0, false, false, true},
     {"bias cross", 2, 1, 8, 2, {5, 40}, {21, 9}, {0}, {21, 9}, 0, false, false, true},
     {"pages decode", 3, 1, 64, 3, {1, 1, 1}, {9, 1, 16}, {8, 0, 15}, {0}, 0, true, true, false},
+    {"decode by threads", 4, 2, 64, 2, {1, 3}, {150, 97}, {149, 94}, {0}, 0, false, false, false},
     {"pages few", 2, 2, 24, 2, {3, 4}, {7, 4}, {4, 0}, {0}, 0, true, true, true},
     {"pages prefill", 4, 2, 16, 2, {30, 11}, {37, 11}, {7, 0}, {0}, 0, true, true, false},
     {"wide", 1, 1, 392, 1, {5}, {5}, {0}, {0}, 0, false, false, false},
     {"width 256", 2, 1, 256, 1, {60}, {60}, {0}, {0}, 0, false, false, false},
 };
+
+static const Shape *shape_named(const char *name) {
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    if (strcmp(shapes[i].name, name) == 0) return &shapes[i];
+  }
+  test_fail(__FILE__, __LINE__, name, "no such shape");
+  return &shapes[0];
+}
 
 typedef struct User {
   const Shape *shape;
@@ -265,8 +287,8 @@ static void test_forward(void) {
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     for (int f = 0; f < 2; f++) run_forward(&shapes[i], floats[f], true);
   }
-  run_forward(&shapes[2], DT_F32, false);
-  run_forward(&shapes[14], DT_BF16, false);
+  run_forward(shape_named("causal"), DT_F32, false);
+  run_forward(shape_named("pages decode"), DT_BF16, false);
 }
 
 static void run_back(const Shape *s, DType f, bool dbias) {
@@ -301,7 +323,7 @@ static void test_back(void) {
     if (shapes[i].pages) continue;
     for (int f = 0; f < 2; f++) run_back(&shapes[i], floats[f], shapes[i].bias);
   }
-  run_back(&shapes[12], DT_F32, false);
+  run_back(shape_named("bias"), DT_F32, false);
 }
 
 int main(void) {
