@@ -25,8 +25,10 @@ static const struct argp_option table[] = {
      "tokenizer.json or a tokenizer.model",
      0},
     {"hash", 256, 0, 0, "info: also the identity of the weights (reads all of them)", 0},
-    {"input", 'i', "IN.jsonl", 0, "tokenize: texts, one {\"text\": T} a line", 0},
-    {"output", 'o', "OUT.jsonl", 0, "tokenize: their ids, one JSON list a line", 0},
+    {"input", 'i', "IN.jsonl", 0, "tokenize: texts, one {\"text\": T} a line; -: standard input",
+     0},
+    {"output", 'o', "OUT.jsonl", 0, "tokenize: their ids, one JSON list a line; -: standard output",
+     0},
     {0}};
 
 static const char doc[] =
@@ -189,8 +191,9 @@ static Status run_tokenize(const Options *o, Error *err) {
     return error_set(err, STATUS_USAGE, "tokenize: give --input IN.jsonl and --output OUT.jsonl");
   if (o->hash) return error_set(err, STATUS_USAGE, "tokenize: --hash goes with info");
   TRY(tokenizer_open(&tokenizer, o->model, err));
-  TRY(json_items_open(&items, o->input, err));
-  TRY(file_writer_open(&out, o->output, err));
+  bool from_stdin = strcmp(o->input, "-") == 0, to_stdout = strcmp(o->output, "-") == 0;
+  TRY(json_items_open(&items, from_stdin ? "/dev/stdin" : o->input, err));
+  TRY(file_writer_open(&out, to_stdout ? "/dev/stdout" : o->output, err));
   for (;;) {
     TRY(json_items_next(items, &item, err));
     if (item.value == NULL) break;

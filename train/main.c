@@ -27,7 +27,8 @@ static const char doc[] =
     "leaves adapter/ (load it with vma-infer --adapter, or with PEFT), metrics.jsonl (one line a "
     "step), checkpoints/ and config.yaml.\n"
     "\n"
-    "Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and exits with 75; the same command "
+    "Ctrl-C (or SIGTERM, or a terminal that closes) finishes the step, saves a checkpoint and "
+    "exits with 75; the same command "
     "with resume=auto goes on from there to the same bits. A second one ends at once.\n"
     "\n"
     "Exit status: 0 done; 2 a mistake in the command line or config; 65 a file with bad content; "
@@ -109,6 +110,11 @@ static void watch_signals(void) {
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
+  // A terminal that closes: stays ignored under nohup, and may come twice, so it never ends at
+  // once.
+  struct sigaction hangup;
+  if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+    sigaction(SIGHUP, &action, NULL);
   signal(SIGPIPE, SIG_IGN); // a closed pipe of the output must not end the run
   signal(SIGXFSZ, SIG_IGN); // a file size limit is an error of write like a full disk
 }

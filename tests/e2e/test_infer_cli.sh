@@ -199,6 +199,8 @@ printf '[54,74,71,97,74,71,116,86]\n[]\n[30,94,75,79,65,110,70,94,32]\n' >"$work
 cmp -s "$work/ids" "$work/expected" || fail "tokenize: $(cat "$work/ids")"
 accept "$model_tool" tokenize --model tests/support/tiny_tokenizer --input "$work/texts.jsonl" --output "$work/ids2"
 cmp -s "$work/ids" "$work/ids2" || fail "a folder with a tokenizer only"
+"$model_tool" tokenize --model "$tiny" --input - --output - <"$work/texts.jsonl" >"$work/ids3" || fail "tokenize: the standard streams"
+cmp -s "$work/ids" "$work/ids3" || fail "tokenize: other ids on the standard streams"
 refuse 2 'what to do' "$model_tool"
 refuse 2 'expected info or tokenize' "$model_tool" inform "$tiny"
 refuse 2 'of which model' "$model_tool" info

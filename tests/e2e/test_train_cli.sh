@@ -152,20 +152,20 @@ grep -qF "the model's context 128" "$work/err" || fail "a long example: $(cat "$
 # ---- a signal ----
 
 endless=(train.max_steps=1000000 train.schedule=constant output.dir="$work/endless")
-stop_after() { # stop_after LINES: runs until the metrics have so many lines, then asks it to stop
+stop_after() { # stop_after LINES SIGNAL: runs until the metrics have so many lines, then asks it to stop
   local status=0
   "$train" --config "$work/run.yaml" "${endless[@]}" resume=auto >"$work/child_out" 2>"$work/child_err" &
   local child=$!
   until [ -f "$work/endless/metrics.jsonl" ] && [ "$(wc -l <"$work/endless/metrics.jsonl")" -ge "$1" ] || ! kill -0 $child 2>/dev/null; do sleep 0.05; done
   refuse 2 'another vma-train' run "${endless[@]}" resume=auto
-  kill -TERM $child
+  kill -"$2" $child
   wait $child || status=$?
   [ $status = 75 ] || fail "a signal: status $status: $(cat "$work/child_err")"
   grep -qF "resume=auto" "$work/child_err" || fail "a signal: $(cat "$work/child_err")"
 }
-stop_after 3
+stop_after 3 HUP
 first=$(echo "$work"/endless/checkpoints/step-*)
-stop_after $(($(wc -l <"$work/endless/metrics.jsonl") + 3))
+stop_after $(($(wc -l <"$work/endless/metrics.jsonl") + 3)) TERM
 [ "$(echo "$work"/endless/checkpoints/step-* | wc -w)" = 2 ] || fail "two stops: $(ls "$work/endless/checkpoints")"
 [ -d "$first" ] || fail "the first stop's checkpoint is gone: $(ls "$work/endless/checkpoints")"
 [ -z "$(sed -n 's/^{"step": \([0-9]*\), "loss.*/\1/p' "$work/endless/metrics.jsonl" | uniq -d)" ] || fail "a step stands twice"
