@@ -56,7 +56,7 @@ static void test_cast(void) {
     for (int b = 0; b < 3; b++) {
       for (int s = 0; s < 3; s++) {
         bool quantised = dtype_info(from[a])->block_elements > 1;
-        int64_t rows = 1 + 3 * s, cols = quantised ? 32 * (1 + 8 * s * s) : 7 + 300 * s,
+        int64_t rows = 1 + 9 * s, cols = quantised ? 32 * (1 + 8 * s * s) : 7 + 450 * s,
                 pad = quantised ? 32 * s : s;
         ParityCase c = {.call = call_cast, .exact = true};
         snprintf(c.name, sizeof c.name, "cast %s to %s %lldx%lld", dtype_info(from[a])->name,

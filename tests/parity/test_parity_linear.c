@@ -7,11 +7,11 @@ static const char *const own = "own";
 
 static void test_linear(void) {
   // Around the tiles (14 x 32, 6 x 16, 4 x 8), the blocks of 112 rows and 384 steps, and the few
-  // rows of decode.
-  static const LinearShape shapes[] = {{0, 5, 7, 0},      {1, 1, 1, 0},    {1, 33, 65, 1},
-                                       {2, 7, 64, 2},     {3, 31, 33, 3},  {5, 16, 129, 0},
-                                       {8, 47, 100, 1},   {9, 31, 33, 1},  {13, 33, 17, 2},
-                                       {113, 65, 385, 3}, {29, 97, 31, 0}, {15, 130, 770, 1}};
+  // rows of decode, with little work and with enough for several threads.
+  static const LinearShape shapes[] = {
+      {0, 5, 7, 0},    {1, 1, 1, 0},      {1, 33, 65, 1},  {2, 7, 64, 2},   {3, 31, 33, 3},
+      {5, 16, 129, 0}, {8, 47, 100, 1},   {9, 31, 33, 1},  {13, 33, 17, 2}, {113, 65, 385, 3},
+      {29, 97, 31, 0}, {15, 130, 770, 1}, {7, 260, 130, 1}};
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
     for (int f = 0; f < 2; f++) {
       DType type = f ? DT_BF16 : DT_F32;
@@ -24,9 +24,11 @@ static void test_linear(void) {
 }
 
 static void test_back(void) {
-  static const LinearShape shapes[] = {{0, 5, 7, 0},      {1, 1, 1, 0},    {1, 33, 65, 1},
-                                       {9, 31, 33, 1},    {13, 33, 17, 2}, {2, 7, 64, 2},
-                                       {113, 65, 385, 3}, {29, 390, 31, 0}};
+  static const LinearShape shapes[] = {{0, 5, 7, 0},      {1, 1, 1, 0},
+                                       {1, 33, 65, 1},    {9, 31, 33, 1},
+                                       {13, 33, 17, 2},   {2, 7, 64, 2},
+                                       {113, 65, 385, 3}, {29, 390, 31, 0},
+                                       {300, 97, 31, 1}}; // the last: a bias for threads
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
     for (int f = 0; f < 2; f++) {
       DType type = f ? DT_BF16 : DT_F32;
@@ -39,9 +41,10 @@ static void test_back(void) {
 
 static void test_quantised(void) {
   static const DType weights[] = {DT_Q8_0, DT_Q4_0, DT_Q4_1};
-  static const LinearShape shapes[] = {{1, 5, 32, 0}, {4, 33, 96, 2}, {17, 35, 416, 1}};
+  static const LinearShape shapes[] = {
+      {1, 5, 32, 0}, {4, 33, 96, 2}, {17, 35, 416, 1}, {3, 261, 96, 0}};
   for (int w = 0; w < 3; w++) {
-    for (int s = 0; s < 3; s++) {
+    for (int s = 0; s < 4; s++) {
       for (int f = 0; f < 2; f++) {
         DType type = f ? DT_BF16 : DT_F32;
         linear_run(own, LINEAR_FORWARD, &shapes[s], type, weights[w], type, LINEAR_BIAS);
