@@ -51,6 +51,7 @@ static Status check_output(const Run *run, Error *err) {
 // Two runs in one folder would replace each other's files.
 static Status lock_output(Run *run, Error *err) {
   const char *dir = run->config.output.dir;
+  if (run->lock >= 0) return check_output(run, err);
   run->lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   // Some network file systems know no locks.
   if (run->lock < 0 || flock(run->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
@@ -59,6 +60,37 @@ static Status lock_output(Run *run, Error *err) {
                    "output.dir: %s: another vma-train is at work in it: wait for it, or give "
                    "another folder",
                    dir);
+}
+
+// The folder in which a new output.dir would be made: the nearest above it that exists.
+static void nearest_folder(char *path) {
+  while (!file_exists(path)) {
+    char *slash = strrchr(path, '/');
+    if (slash == NULL || slash == path) {
+      snprintf(path, 2, "%s", slash == NULL ? "." : "/");
+      return;
+    }
+    *slash = '\0';
+  }
+}
+
+// What would stop the run at its first file is found before any weight is loaded. Makes nothing.
+static Status claim_output(Run *run, Error *err) {
+  const char *dir = run->config.output.dir;
+  Status status = check_output(run, err);
+  if (status != STATUS_OK) return status;
+  char *folder = text_format("%s", dir);
+  nearest_folder(folder);
+  if (access(folder, W_OK | X_OK) != 0 || !file_is_folder(folder)) {
+    const char *why = file_is_folder(folder) ? strerror(errno) : "it is no folder";
+    status =
+        error_set(err, STATUS_IO, "output.dir: %s: nothing can be written there: %s%s%s", dir,
+                  file_is_folder(folder) ? "" : folder, file_is_folder(folder) ? "" : ": ", why);
+  } else if (file_exists(dir)) {
+    status = lock_output(run, err);
+  }
+  free(folder);
+  return status;
 }
 
 static Status open_output(Run *run, Error *err) {
@@ -261,7 +293,7 @@ Status train_run(const RunConfig *config, const volatile sig_atomic_t *stop, Err
   run->metrics.fd = run->lock = -1;
   run->checkpoints = text_format("%s/checkpoints", config->output.dir);
   TRY(run_find_checkpoint(run, err));
-  TRY(check_output(run, err));
+  TRY(claim_output(run, err));
   TRY(open_model(run, err));
   TRY(load_data(run, err));
   TRY(plan_course(run, err));

@@ -55,7 +55,7 @@ static void close_writer(FileWriter *writer) {
 
 void file_writer_abort(FileWriter *writer) {
   if (writer->path == NULL) return;
-  if (writer->temp != NULL) unlink(writer->temp);
+  if (writer->temp != NULL && writer->named) unlink(writer->temp);
   close_writer(writer);
 }
 
@@ -106,14 +106,18 @@ Status file_writer_open(FileWriter *writer, const char *path, Error *err) {
     writer->temp = NULL;
     TRY(error_set(err, STATUS_MEMORY, "%s: no memory", path));
   }
-  writer->fd = mkostemp(writer->temp, O_CLOEXEC);
+  writer->fd = open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+  if (writer->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+    writer->fd = mkostemp(writer->temp, O_CLOEXEC);
+    writer->named = writer->fd >= 0;
+  }
   if (writer->fd < 0) {
     status = refuse(path, "cannot be written", err);
     free(writer->temp);
     writer->temp = NULL;
     goto done;
   }
-  mode_t mask = umask(0); // mkostemp makes the file private; a new file follows the umask
+  mode_t mask = umask(0); // the file is private so far; a new file follows the umask
   umask(mask);
   fchmod(writer->fd, exists ? st.st_mode & 0777 : 0666 & ~mask);
 done:
@@ -148,12 +152,26 @@ done:
   return status;
 }
 
+// Gives a file without a name its temporary one: a link replaces nothing, only a rename does.
+static Status give_name(FileWriter *writer, Error *err) {
+  char source[64];
+  snprintf(source, sizeof source, "/proc/self/fd/%d", writer->fd);
+  char *tail = writer->temp + strlen(writer->temp) - 6; // the XXXXXX of mkostemp
+  for (unsigned attempt = 0; !writer->named && attempt < 1000; attempt++) {
+    snprintf(tail, 7, "%06x", ((unsigned)getpid() * 1000 + attempt) & 0xffffff);
+    writer->named = linkat(AT_FDCWD, source, AT_FDCWD, writer->temp, AT_SYMLINK_FOLLOW) == 0;
+    if (!writer->named && errno != EEXIST) break;
+  }
+  return writer->named ? STATUS_OK : refuse(writer->path, "cannot be given its name", err);
+}
+
 Status file_writer_commit(FileWriter *writer, Error *err) {
   Status status = STATUS_OK;
   char *folder = NULL;
   TRY(write_all(writer, writer->buffer, writer->buffered, err));
   if (writer->temp != NULL) {
     if (fsync(writer->fd) != 0) TRY(refuse(writer->path, "cannot be made durable", err));
+    TRY(give_name(writer, err));
     int closed = close(writer->fd); // NFS reports a full disk here
     writer->fd = -1;
     if (closed != 0) TRY(refuse(writer->path, "cannot be written", err));

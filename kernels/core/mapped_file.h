@@ -47,10 +47,12 @@ bool file_is_folder(const char *path);
 // Makes the folder and those above it that do not exist.
 Status file_make_folders(const char *path, Error *err);
 
-// Writing under a temporary name in the same folder; commit makes it durable and renames it. A path
-// that names a pipe or a device is written to directly.
+// Writing into a file of the same folder that has no name yet, so that a process that is killed
+// leaves nothing (where the file system knows no such files: under a temporary name); commit makes
+// it durable and gives it its name. A path that names a pipe or a device is written to directly.
 typedef struct FileWriter {
   char *path, *temp; // temp is NULL when written to directly
+  bool named;        // the file has its temporary name
   uint8_t *buffer;
   int64_t buffered;
   int64_t bytes; // put so far

@@ -200,6 +200,8 @@ refuse 65 "$work/whole/adapter" run output.dir="$no" model.path="$work/other" lo
 refuse 2 'holds a run already' run
 touch "$work/file"
 refuse 74 "$work/file" run output.dir="$work/file/x"
+# No place for files is found out before the weights are read.
+if grep -q 'memory' "$work/out"; then fail "output.dir is looked at after the memory is planned"; fi
 
 # ---- an adapter to start from ----
 
