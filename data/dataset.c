@@ -199,16 +199,10 @@ done:
   return status;
 }
 
-// A chat whose marks are no tokens of the vocabulary would train the model on their letters, and
-// nothing would end an answer.
 static Status check_template(const Tokenizer *tokenizer, TemplateKind kind, Error *err) {
-  bool fits = tokenizer_find(tokenizer, "<|im_start|>") >= 0 &&
-              tokenizer_find(tokenizer, "<|im_end|>") >= 0;
-  if (!template_has_specials(kind) || fits) return STATUS_OK;
-  return error_set(err, STATUS_USAGE,
-                   "data.template=%s: expected a model whose vocabulary has <|im_start|> and "
-                   "<|im_end|>, which this one lacks: take data.template=alpaca",
-                   template_kind_name(kind));
+  Status status = template_check(tokenizer, kind, err);
+  if (status != STATUS_OK) error_prefix(err, "data.template=%s", template_kind_name(kind));
+  return status;
 }
 
 Status dataset_load(Dataset *dataset, const char *path, const Tokenizer *tokenizer,

@@ -9,6 +9,22 @@
 static const char *const frame_specials[] = {"<|im_start|>", "<|im_end|>"};
 enum { N_SPECIALS = sizeof frame_specials / sizeof *frame_specials };
 
+bool template_suits(const Tokenizer *tokenizer, TemplateKind kind) {
+  if (!template_has_specials(kind)) return true;
+  for (int i = 0; i < N_SPECIALS; i++) {
+    if (tokenizer_find(tokenizer, frame_specials[i]) < 0) return false;
+  }
+  return true;
+}
+
+Status template_check(const Tokenizer *tokenizer, TemplateKind kind, Error *err) {
+  if (template_suits(tokenizer, kind)) return STATUS_OK;
+  return error_set(err, STATUS_USAGE,
+                   "expected a model whose vocabulary has %s and %s, which this one lacks; alpaca "
+                   "needs neither",
+                   frame_specials[0], frame_specials[1]);
+}
+
 // Text that waits for the next special token, or the end, to be encoded in one go.
 typedef struct Encoding {
   const Tokenizer *tokenizer;

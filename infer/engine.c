@@ -66,7 +66,7 @@ done:
 Status engine_open(Engine *e, const EngineOptions *options, Error *err) {
   Status status = STATUS_OK;
   LlamaConfig config;
-  *e = (Engine){.adapter_template = TEMPLATE_COUNT};
+  *e = (Engine){.adapter_template = TEMPLATE_COUNT, .warn = options->warn};
   TRY(store_open(&e->store, options->model, err));
   TRY(llama_config_load(&config, e->store, err));
   open_tokenizer(e);
@@ -135,6 +135,8 @@ Status engine_load(Engine *e, Rehearsal rehearsal, const void *args, Error *err)
     }
   }
   e->ctx = make_ctx(&e->model, &e->memory);
+  // Not before: an adapter that cannot serve at all is one error, and no poor answers.
+  if (e->warn != NULL && e->warning[0] != '\0') e->warn(e->warning);
 done:
   return status;
 }

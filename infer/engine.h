@@ -15,11 +15,12 @@
 #include "tokenizer.h"
 
 typedef struct EngineOptions {
-  const char *model;   // a folder, a .safetensors or a .gguf file
-  const char *adapter; // a PEFT folder, or NULL
-  DType dtype;         // of weights and activations: DT_F32 or DT_BF16
-  int threads;         // 0: one a core
-  bool reference;      // the plain C ops: tests
+  const char *model;                 // a folder, a .safetensors or a .gguf file
+  const char *adapter;               // a PEFT folder, or NULL
+  DType dtype;                       // of weights and activations: DT_F32 or DT_BF16
+  int threads;                       // 0: one a core
+  bool reference;                    // the plain C ops: tests
+  void (*warn)(const char *message); // gets the engine's warning once all has loaded; NULL: nobody
 } EngineOptions;
 
 typedef struct Engine {
@@ -32,6 +33,7 @@ typedef struct Engine {
   Tokenizer *tokenizer;          // NULL: none, and tokenizer_error says why
   Error tokenizer_error;
   char warning[1200]; // "" or what a user should know: the adapter was made for other weights
+  void (*warn)(const char *message); // of the options
   Memory memory;
   Ctx ctx; // of the loaded model; not recording
 } Engine;

@@ -31,8 +31,10 @@ enum {
   KEY_BATCH_TOKENS,
 };
 
+enum { GROUP_MODEL = 1, GROUP_QUESTION, GROUP_ANSWER, GROUP_SCORE };
+
 static const struct argp_option table[] = {
-    {0, 0, 0, 0, "What runs:", 1},
+    {0, 0, 0, 0, "What runs:", GROUP_MODEL},
     {"model", KEY_MODEL, "PATH", 0,
      "a Hugging Face folder (config.json, *.safetensors, tokenizer) or a GGUF file", 0},
     {"adapter", KEY_ADAPTER, "FOLDER", 0,
@@ -40,21 +42,21 @@ static const struct argp_option table[] = {
     {"dtype", KEY_DTYPE, "f32|bf16", 0,
      "of weights and activations (default f32; bf16 takes half the memory)", 0},
     {"threads", KEY_THREADS, "N", 0, "default: one a core", 0},
-    {0, 0, 0, 0, "What it is asked (one of the first two):", 2},
+    {0, 0, 0, 0, "What it is asked (one of the first two):", GROUP_QUESTION},
     {"prompt", KEY_PROMPT, "TEXT", 0,
      "goes on with this text as it is; with --template it is put there as the instruction. - reads "
      "standard input",
      0},
     {"instruction", KEY_INSTRUCTION, "TEXT", 0,
      "answers this, put into the adapter's template, else chatml if the tokenizer has "
-     "<|im_start|>, else alpaca",
+     "<|im_start|> and <|im_end|>, else alpaca",
      0},
     {"input", KEY_INPUT, "TEXT", 0, "what the instruction is about", 0},
     {"template", KEY_TEMPLATE, "NAME", 0,
      "alpaca, alpaca_stanford, alpaca_short, chatml, or none: the text as it is. One that "
      "contradicts the adapter's is refused",
      0},
-    {0, 0, 0, 0, "How it answers:", 3},
+    {0, 0, 0, 0, "How it answers:", GROUP_ANSWER},
     {"max-new-tokens", KEY_MAX_NEW_TOKENS, "N", 0, "at most so many tokens (default 256)", 0},
     {"temperature", KEY_TEMPERATURE, "T", 0,
      "0 (default): always the likeliest token; 1: the model's own probabilities; in between: "
@@ -71,7 +73,7 @@ static const struct argp_option table[] = {
      "print one JSON object at the end (text, ids, finish, timings) instead of the text as it "
      "comes",
      0},
-    {0, 0, 0, 0, "Scoring, instead of answering:", 4},
+    {0, 0, 0, 0, "Scoring, instead of answering:", GROUP_SCORE},
     {"score", KEY_SCORE, "IN.jsonl", 0,
      "log probabilities of given texts. Each line is {\"text\": T}, {\"ids\": [...]} or "
      "{\"prompt\": P, \"completion\": C}",
@@ -101,6 +103,7 @@ static const char before_options[] =
 
 typedef struct Parse {
   InferOptions *options;
+  const char *answering, *scoring; // the first option given that is for this job only, or NULL
   Status status;
   Error *err;
 } Parse;
@@ -133,6 +136,12 @@ static Status parse_float(const char *name, const char *text, double min, double
   }
   return error_set(err, STATUS_USAGE, "--%s: expected a number %s %g and at most %g, found %s",
                    name, min_is_legal ? "of at least" : "above", min, max, quote_text(text).text);
+}
+
+static Status parse_path(const char *name, const char *text, const char **out, Error *err) {
+  *out = text;
+  if (*text != '\0') return STATUS_OK;
+  return error_set(err, STATUS_USAGE, "--%s is empty: expected a path", name);
 }
 
 static Status parse_template(InferOptions *o, const char *text, Error *err) {
@@ -197,11 +206,9 @@ static Status set(InferOptions *o, int key, char *text, Error *err) {
   int64_t number = 0;
   switch (key) {
   case KEY_MODEL:
-    o->engine.model = text;
-    return STATUS_OK;
+    return parse_path("model", text, &o->engine.model, err);
   case KEY_ADAPTER:
-    o->engine.adapter = text;
-    return STATUS_OK;
+    return parse_path("adapter", text, &o->engine.adapter, err);
   case KEY_PROMPT:
     o->request.prompt = text;
     o->request.prompt_bytes = (int64_t)strlen(text);
@@ -222,11 +229,9 @@ static Status set(InferOptions *o, int key, char *text, Error *err) {
     o->json = true;
     return STATUS_OK;
   case KEY_SCORE:
-    o->score.input = text;
-    return STATUS_OK;
+    return parse_path("score", text, &o->score.input, err);
   case KEY_OUTPUT:
-    o->score.output = text;
-    return STATUS_OK;
+    return parse_path("output", text, &o->score.output, err);
   case KEY_ADD_SPECIAL:
     o->score.add_special = true;
     return STATUS_OK;
@@ -243,6 +248,21 @@ static Status set(InferOptions *o, int key, char *text, Error *err) {
   }
 }
 
+// The option of a key and the group of the table that it stands in; NULL: there is none.
+static const struct argp_option *find_option(int key, int *group) {
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    if (table[i].group != 0) *group = table[i].group;
+    if (table[i].key == key && table[i].name != NULL) return &table[i];
+  }
+  return NULL;
+}
+
+static void note_job(Parse *p, const char *name, int group) {
+  bool answering = group == GROUP_QUESTION || group == GROUP_ANSWER;
+  if (answering && p->answering == NULL) p->answering = name;
+  if (group == GROUP_SCORE && p->scoring == NULL) p->scoring = name;
+}
+
 static error_t parse_one(int key, char *text, struct argp_state *state) {
   Parse *p = state->input;
   if (key == ARGP_KEY_ARG) {
@@ -253,17 +273,18 @@ static error_t parse_one(int key, char *text, struct argp_state *state) {
     }
     return 0;
   }
-  bool known = false;
-  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-    known = known || (table[i].key == key && table[i].name != NULL);
-  if (!known) return ARGP_ERR_UNKNOWN;
+  int group = 0;
+  const struct argp_option *option = find_option(key, &group);
+  if (option == NULL) return ARGP_ERR_UNKNOWN;
+  note_job(p, option->name, group);
   if (p->status == STATUS_OK) p->status = set(p->options, key, text, p->err); // the first error
   return 0;
 }
 
 // ---- what belongs together ----
 
-static Status check_generation(const InferOptions *o, Error *err) {
+static Status check_generation(const Parse *p, Error *err) {
+  const InferOptions *o = p->options;
   if (o->request.prompt == NULL && o->request.instruction == NULL) {
     return error_set(err, STATUS_USAGE,
                      "nothing to do: give --prompt, --instruction or --score (see --help)");
@@ -274,19 +295,18 @@ static Status check_generation(const InferOptions *o, Error *err) {
     return error_set(err, STATUS_USAGE, "--input goes with --instruction");
   if (o->request.instruction != NULL && *o->request.instruction == '\0')
     return error_set(err, STATUS_USAGE, "--instruction: expected a text, found ''");
-  if (o->score.output != NULL || o->score.add_special)
-    return error_set(err, STATUS_USAGE, "--output and --add-special go with --score");
+  if (p->scoring != NULL) return error_set(err, STATUS_USAGE, "--%s goes with --score", p->scoring);
   return STATUS_OK;
 }
 
-static Status check_scoring(const InferOptions *o, Error *err) {
-  if (o->score.output == NULL)
+static Status check_scoring(const Parse *p, Error *err) {
+  if (p->options->score.output == NULL)
     return error_set(err, STATUS_USAGE, "--score: where to? give --output OUT.jsonl");
-  if (o->request.prompt != NULL || o->request.instruction != NULL || o->request.input != NULL ||
-      o->request.template_given || o->n_stops > 0 || o->json) {
+  if (p->answering != NULL) {
     return error_set(err, STATUS_USAGE,
-                     "--score takes its texts from the file: --prompt, --instruction, --input, "
-                     "--template, --stop and --json do not go with it");
+                     "--%s does not go with --score, which answers nothing: its texts are the "
+                     "file's",
+                     p->answering);
   }
   return STATUS_OK;
 }
@@ -310,5 +330,5 @@ Status infer_options_parse(InferOptions *o, int argc, char **argv, Error *err) {
   if (parse.status != STATUS_OK) return parse.status;
   if (o->engine.model == NULL)
     return error_set(err, STATUS_USAGE, "--model is missing (see --help)");
-  return o->score.input != NULL ? check_scoring(o, err) : check_generation(o, err);
+  return o->score.input != NULL ? check_scoring(&parse, err) : check_generation(&parse, err);
 }

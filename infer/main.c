@@ -112,6 +112,10 @@ static Status run_scoring(const InferOptions *o, Engine *e, Error *err) {
   return status;
 }
 
+static void print_warning(const char *message) {
+  fprintf(stderr, "vma-infer: warning: %s\n", message);
+}
+
 int main(int argc, char **argv) {
   Status status = STATUS_OK;
   Error err = {0};
@@ -121,8 +125,8 @@ int main(int argc, char **argv) {
   thread_wait_asleep(argv);
   double start = seconds_now();
   TRY(infer_options_parse(&options, argc, argv, &err));
+  options.engine.warn = print_warning;
   TRY(engine_open(&engine, &options.engine, &err));
-  if (engine.warning[0] != '\0') fprintf(stderr, "vma-infer: warning: %s\n", engine.warning);
   TRY(options.score.input != NULL ? run_scoring(&options, &engine, &err)
                                   : run_generation(&options, &engine, start, &err));
 done:

@@ -2,25 +2,45 @@
 
 #include "template_encode.h"
 
-Status prompt_template(const PromptRequest *r, const Engine *e, TemplateKind *kind, Error *err) {
-  *kind = r->template_given ? r->template_kind : TEMPLATE_NONE;
-  if (r->prompt != NULL && *kind == TEMPLATE_NONE) return STATUS_OK;
-  bool adapter_says = e->adapter_template != TEMPLATE_COUNT;
-  if (r->template_given) {
-    if (!adapter_says || e->adapter_template == *kind) return STATUS_OK;
+#include <string.h>
+
+static Status check_given(const PromptRequest *r, const Engine *e, Error *err) {
+  const char *name = template_kind_name(r->template_kind);
+  if (e->adapter_template != TEMPLATE_COUNT && e->adapter_template != r->template_kind) {
     return error_set(err, STATUS_USAGE,
                      "--template %s contradicts the adapter, which was trained with %s: leave "
                      "--template out",
-                     template_kind_name(*kind), template_kind_name(e->adapter_template));
+                     name, template_kind_name(e->adapter_template));
   }
-  bool chat = tokenizer_find(e->tokenizer, "<|im_start|>") >= 0;
-  *kind = adapter_says ? e->adapter_template : chat ? TEMPLATE_CHATML : TEMPLATE_ALPACA;
-  return STATUS_OK;
+  Status status = template_check(e->tokenizer, r->template_kind, err);
+  if (status != STATUS_OK) error_prefix(err, "--template %s", name);
+  return status;
+}
+
+Status prompt_template(const PromptRequest *r, const Engine *e, TemplateKind *kind, Error *err) {
+  *kind = r->template_given ? r->template_kind : TEMPLATE_NONE;
+  if (r->prompt != NULL && *kind == TEMPLATE_NONE) return STATUS_OK;
+  if (r->template_given) return check_given(r, e, err);
+  *kind = e->adapter_template;
+  if (*kind == TEMPLATE_COUNT) { // the adapter does not say
+    *kind = template_suits(e->tokenizer, TEMPLATE_CHATML) ? TEMPLATE_CHATML : TEMPLATE_ALPACA;
+  }
+  Status status = template_check(e->tokenizer, *kind, err);
+  if (status != STATUS_OK) {
+    error_prefix(err, "%s was trained with %s", e->adapter_folder, template_kind_name(*kind));
+  }
+  return status;
 }
 
 Status prompt_encode(const PromptRequest *r, const Engine *e, TemplateKind kind, TokenIds *ids,
                      Error *err) {
   const Tokenizer *t = e->tokenizer;
+  const char *nul = r->prompt != NULL ? memchr(r->prompt, '\0', (size_t)r->prompt_bytes) : NULL;
+  if (nul != NULL && kind != TEMPLATE_NONE) { // it would end the text there
+    return error_set(err, STATUS_DATA,
+                     "--prompt: expected a text for the template, found a NUL byte at byte %lld",
+                     (long long)(nul - r->prompt));
+  }
   if (r->prompt != NULL && kind == TEMPLATE_NONE) {
     if (tokenizer_adds_bos(t)) token_ids_push(ids, tokenizer_bos(t));
     tokenizer_encode(t, r->prompt, r->prompt_bytes, SPECIAL_AS_TEXT, ids);

@@ -14,14 +14,15 @@ typedef struct PromptRequest {
 } PromptRequest;
 
 // The template: what was given, else the adapter's, else chatml where the tokenizer has
-// <|im_start|>, else alpaca. A prompt is taken as it is (TEMPLATE_NONE) unless a template is given.
-// STATUS_USAGE when one is given that contradicts the adapter's.
+// its marks, else alpaca. A prompt is taken as it is (TEMPLATE_NONE) unless a template is given.
+// STATUS_USAGE when one is given that contradicts the adapter's, and when the tokenizer lacks the
+// special tokens of the one given or the adapter's.
 Status prompt_template(const PromptRequest *request, const Engine *engine, TemplateKind *kind,
                        Error *err);
 
 // Appends the ids: BOS where the tokenizer's config asks for it, then the text. Special tokens that
-// the user's text spells stay text. STATUS_USAGE when there is nothing; STATUS_DATA when the
-// tokenizer is another model's.
+// the user's text spells stay text. STATUS_USAGE when there is nothing; STATUS_DATA when a
+// prompt with a NUL is to go into a template, or the tokenizer is another model's.
 Status prompt_encode(const PromptRequest *request, const Engine *engine, TemplateKind kind,
                      TokenIds *ids, Error *err);
 

@@ -90,6 +90,25 @@ static void test_appends(void) {
   token_ids_free(&ids);
 }
 
+// A tokenizer with no chat's marks suits every template but the chat.
+static void test_marks(void) {
+  Tokenizer *unmarked = NULL;
+  Error err = {0};
+  EXPECT(tokenizer_open(&unmarked, "tests/golden/dataset/spm", &err) == STATUS_OK, "%s",
+         err.message);
+  if (unmarked == NULL) return;
+  for (int i = 0; i < TEMPLATE_COUNT; i++) {
+    TemplateKind kind = (TemplateKind)i;
+    bool suits = kind != TEMPLATE_CHATML;
+    EXPECT(template_suits(tokenizer, kind) && template_check(tokenizer, kind, &err) == STATUS_OK);
+    EXPECT(template_suits(unmarked, kind) == suits, "%s", template_kind_name(kind));
+    EXPECT(template_check(unmarked, kind, &err) == (suits ? STATUS_OK : STATUS_USAGE), "%s",
+           template_kind_name(kind));
+  }
+  EXPECT(strstr(err.message, "<|im_start|> and <|im_end|>") != NULL, "%s", err.message);
+  tokenizer_close(unmarked);
+}
+
 int main(void) {
   Error err = {0};
   if (tokenizer_open(&tokenizer, "tests/support/tiny_tokenizer", &err) != STATUS_OK) {
@@ -100,6 +119,7 @@ int main(void) {
   RUN(test_chatml);
   RUN(test_users_text_stays_text);
   RUN(test_appends);
+  RUN(test_marks);
   tokenizer_close(tokenizer);
   return test_done();
 }

@@ -24,11 +24,12 @@ tiny=$work/tiny
 
 printf '{"text": "The heart"}\n{"prompt": "The ", "completion": "heart"}\n{"ids": [5, 6, 7]}\n' >"$work/in.jsonl"
 
-# refuse STATUS PART COMMAND...: fails with that status and a single line on stderr that holds PART, prints nothing
+# refuse STATUS PART COMMAND...: fails with that status and a single line on stderr that holds PART, prints nothing; its
+# standard input is $refuse_stdin
 refuse() {
   local expected=$1 part=$2 status=0
   shift 2
-  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+  "$@" >"$work/out" 2>"$work/err" <"${refuse_stdin:-/dev/null}" || status=$?
   if [ $status != "$expected" ]; then fail "$* : status $status, not $expected: $(cat "$work/err")"; fi
   if [ "$(wc -l <"$work/err")" != 1 ]; then fail "$* : not one message: $(cat "$work/err")"; fi
   if ! grep -qF -- "$part" "$work/err"; then fail "$* : no '$part' in: $(cat "$work/err")"; fi
@@ -41,6 +42,19 @@ accept() {
   "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
   if [ $status != 0 ]; then fail "$* : status $status: $(cat "$work/err")"; fi
   if [ -s "$work/err" ]; then fail "$* : stderr: $(cat "$work/err")"; fi
+}
+
+# adapter_that_says FOLDER "KEY":"VALUE": a copy of an adapter of gqa with this in its file's metadata
+adapter_that_says() {
+  local all=tests/golden/tiny_lora/all
+  local size=$(($(od -An -tu4 -N4 "$all/adapter_model.safetensors") + ${#2} + 1)) # of the header
+  mkdir "$1"
+  cp "$all/adapter_config.json" "$1"
+  {
+    printf '%b' "$(printf '\\x%02x' $((size & 255)) $((size >> 8)) 0 0 0 0 0 0)"
+    printf '{"__metadata__":{%s,' "$2"
+    tail -c +26 "$all/adapter_model.safetensors"
+  } >"$1/adapter_model.safetensors"
 }
 
 # ---- answers ----
@@ -79,6 +93,28 @@ by_default=$(prompt_tokens --instruction 'hi')
 [ "$by_default" != "$(prompt_tokens --instruction 'hi' --template none)" ] || fail "none is chatml"
 [ "$(prompt_tokens --prompt 'hi')" = 2 ] || fail "a prompt is not taken as it is"
 
+# Without the chat's marks in the vocabulary there is no chat; alpaca serves instead.
+mkdir "$work/unmarked"
+cp tests/golden/tiny_llama/gqa/{config.json,model.safetensors} "$work/unmarked"
+for file in tokenizer.json tokenizer_config.json; do
+  sed 's/<|im_start|>/<|im_begin|>/g' "tests/support/tiny_tokenizer/$file" >"$work/unmarked/$file"
+done
+unmarked=("$infer" --model "$work/unmarked" --max-new-tokens 1)
+part='--template chatml: expected a model whose vocabulary has <|im_start|> and <|im_end|>'
+refuse 2 "$part" "${unmarked[@]}" --instruction x --template chatml
+refuse 2 "$part" "${unmarked[@]}" --prompt x --template chatml
+accept "${unmarked[@]}" --instruction x
+adapter_that_says "$work/chatlora" '"vma_template":"chatml"'
+accept "$infer" --model "$work/gqa" --adapter "$work/chatlora" --instruction x --max-new-tokens 1
+refuse 2 'chatlora was trained with chatml: expected a model whose vocabulary has' "${unmarked[@]}" --instruction x \
+  --adapter "$work/chatlora"
+accept "${unmarked[@]}" --prompt x --adapter "$work/chatlora"
+
+# A NUL is a byte of a prompt like any other, but a template's text ends there.
+printf 'The\0heart' >"$work/nul"
+"$infer" --model "$tiny" --prompt - --max-new-tokens 1 <"$work/nul" >"$work/out" || fail "a NUL in a prompt"
+refuse_stdin=$work/nul refuse 65 'found a NUL byte at byte 3' "$infer" --model "$tiny" --prompt - --template alpaca
+
 # Stops: the first letters of the answer.
 first=$(head -c 3 "$work/plain")
 accept "$infer" --model "$tiny" --prompt 'The heart' --max-new-tokens 20 --stop 'never there' --stop "$first"
@@ -99,6 +135,10 @@ accept "$infer" --version
 
 ask=("$infer" --model "$tiny" --prompt x)
 refuse 2 '--model is missing' "$infer" --prompt x
+refuse 2 '--model is empty' "$infer" --model '' --prompt x
+refuse 2 '--adapter is empty' "${ask[@]}" --adapter ''
+refuse 2 '--score is empty' "$infer" --model "$tiny" --score '' --output "$work/x"
+refuse 2 '--output is empty' "$infer" --model "$tiny" --score "$work/in.jsonl" --output ''
 refuse 2 'nothing to do' "$infer" --model "$tiny"
 refuse 2 'give one of them' "${ask[@]}" --instruction y
 refuse 2 '--input goes with' "${ask[@]}" --input y
@@ -120,9 +160,18 @@ for value in -1 0 x inf 1e-60; do
 done
 for value in -1 x 1.5 9223372036854775808; do refuse 2 '--seed: expected' "${ask[@]}" --seed "$value"; done
 for value in 0 -1 x 100000; do refuse 2 '--threads: expected' "${ask[@]}" --threads "$value"; done
-refuse 2 'go with --score' "${ask[@]}" --add-special
+for option in --add-special --batch-tokens=2048 --output=x; do
+  refuse 2 "${option%%=*} goes with --score" "${ask[@]}" $option
+done
 refuse 2 'where to' "$infer" --model "$tiny" --score "$work/prompt"
-refuse 2 'do not go with it' "${ask[@]}" --score "$work/prompt" --output "$work/x"
+# What says how to answer is refused where there is no answer, also with its default value.
+score=("$infer" --model "$tiny" --score "$work/in.jsonl" --output "$work/x")
+for option in --prompt=x --instruction=x --input=x --template=none --max-new-tokens=256 --temperature=0 --top-k=0 \
+  --top-p=1 --repetition-penalty=1 --seed=0 --stop=x --json; do
+  refuse 2 "${option%%=*} does not go with --score" "${score[@]}" $option
+done
+refuse 2 '--temperature does not go with --score' "${score[@]}" --temperature=0.5 --batch-tokens=8
+[ -e "$work/x" ] && fail "refused options, and an output"
 refuse 2 'leaves no room' "$infer" --model "$tiny" --prompt "$(printf 'x %.0s' {1..70})"
 status=0
 "${ask[@]}" --no-such-option >/dev/null 2>&1 || status=$?
@@ -148,6 +197,15 @@ mkdir "$work/odd"
 cp tests/golden/tiny_llama/odd80/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/odd"
 # One of other shapes is found out when the weights are there: the message still names its folder.
 refuse 65 'tests/golden/tiny_lora/all does not fit' "$infer" --model "$work/odd" --prompt x --adapter tests/golden/tiny_lora/all
+# One that says it was made for other weights: a warning where it serves, and where it does not only the error.
+adapter_that_says "$work/otherlora" "\"vma_base_hash\":\"$(printf %064d 0)\""
+"$infer" --model "$work/gqa" --adapter "$work/otherlora" --prompt x --max-new-tokens 1 >"$work/out" 2>"$work/err" ||
+  fail "an adapter for other weights: $(cat "$work/err")"
+[ "$(grep -cF 'warning: ' "$work/err")$(wc -l <"$work/err")" = 11 ] || fail "not one warning: $(cat "$work/err")"
+refuse 65 'otherlora does not fit' "$infer" --model "$work/odd" --prompt x --adapter "$work/otherlora"
+refuse 65 'otherlora does not fit' "$infer" --model "$work/odd" --adapter "$work/otherlora" --score "$work/in.jsonl" \
+  --output "$work/left"
+
 mkdir "$work/badlora" "$work/outputs"
 refuse 65 '' "$infer" --model "$work/odd" --adapter tests/golden/tiny_lora/all --score "$work/in.jsonl" \
   --output "$work/outputs/left"
