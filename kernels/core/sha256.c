@@ -139,6 +139,7 @@ void sha256_init(Sha256 *sha) {
 
 void sha256_add(Sha256 *sha, const void *data, int64_t bytes) {
   CHECK(bytes >= 0, "%lld", (long long)bytes);
+  if (bytes == 0) return; // data may be NULL then, which memcpy must not be given
   const uint8_t *from = data;
   int64_t used = (int64_t)(sha->bytes % 64);
   sha->bytes += (uint64_t)bytes;
