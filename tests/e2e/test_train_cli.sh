@@ -170,6 +170,28 @@ stop_after $(($(wc -l <"$work/endless/metrics.jsonl") + 3)) TERM
 [ -d "$first" ] || fail "the first stop's checkpoint is gone: $(ls "$work/endless/checkpoints")"
 [ -z "$(sed -n 's/^{"step": \([0-9]*\), "loss.*/\1/p' "$work/endless/metrics.jsonl" | uniq -d)" ] || fail "a step stands twice"
 
+# ---- a second signal ends at once ----
+
+# Standard output is a full pipe, so the run waits in a write, which the first signal does not end.
+mkfifo "$work/pipe"
+exec 3<>"$work/pipe"
+dd if=/dev/zero of="$work/pipe" bs=4096 count=100000 oflag=nonblock 2>/dev/null
+"$train" --config "$work/run.yaml" train.max_steps=1000000 output.dir="$work/twice" >"$work/pipe" 2>"$work/err" 3>&- &
+child=$!
+wait_for() { # wait_for PATTERN: until /proc/child/status has such a line, or the child has ended
+  until grep -q "$1" /proc/$child/status 2>/dev/null || ! kill -0 $child 2>/dev/null; do sleep 0.05; done
+}
+wait_for '^SigCgt:.*[4-7c-f]...$' # TERM is caught, bit 14
+wait_for '^State:.*sleeping'
+kill -TERM $child
+wait_for '^SigCgt:.*[0-38-b]...$'
+kill -INT $child
+exec 3>&- # now nothing keeps it
+status=0
+wait $child || status=$?
+[ $status = 130 ] || fail "a second signal: status $status: $(cat "$work/err")"
+[ ! -e "$work/twice/adapter" ] || fail "a second signal: there is an adapter"
+
 # ---- mistakes: nothing is begun ----
 
 no=$work/no
