@@ -34,7 +34,7 @@ static void prompts_have_the_ids_of_tokenizers(void) {
 
 static void greedy_text_is_that_of_transformers(void) {
   int same = 0;
-  for (int i = 0; i < PROMPTS; i++) {
+  for (int i = 0; i < PROMPTS && same == i; i++) { // the first that differs is enough
     int64_t n, n_new;
     const int32_t *ids = golden_i32(&golden, &n, "prompt%d.ids", i);
     const int32_t *expected = golden_i32(&golden, &n_new, "prompt%d.new", i);
