@@ -220,6 +220,7 @@ static Status fill_model(Run *run, Error *err) {
   Status status = STATUS_OK;
   TRY(train_model_fill(&run->model, run->be, run->store, &run->config, &run->initial, err));
   TRY(store_hash(run->store, run->base_hash, err));
+  TRY(run_check_checkpoint(run, err)); // an error stands alone: before the warnings
   if (run->initial.base_hash != NULL && strcmp(run->initial.base_hash, run->base_hash) != 0) {
     fprintf(stderr, "vma-train: warning: %s was trained on other base weights than %s\n",
             run->config.lora.init_from, run->config.model.path);
@@ -230,7 +231,6 @@ static Status fill_model(Run *run, Error *err) {
             run->config.lora.init_from, run->initial.template_name,
             template_kind_name(run->config.data.template_kind));
   }
-  TRY(run_check_checkpoint(run, err));
   if (run->resume_path != NULL) {
     TRY(checkpoint_restore(run->resume_path, &run->model.params, run->be, err));
     run->step = run->saved = run->resumed.step;
