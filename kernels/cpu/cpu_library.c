@@ -6,9 +6,10 @@
 // library splits long sums between threads as it likes: here, and only here, the number of threads
 // may change bits.
 //
-// Measured on an Intel server part with AVX-512 BF16 and no AMX, 2048 x 960 x 576 over bf16
-// storage, GFLOP/s of one thread: f32 133, bf16 89, the own GEMM 148 to 160. There the bf16 dot
-// instruction runs at half the rate of f32 FMA; on other CPUs at twice, and with AMX far above.
+// Measured by tools/bench/bench_ops.c (threads=1, gemm=..., 2026-11-25, an Intel server part with
+// AVX-512 BF16 and no AMX), 2048 x 960 x 576 over bf16 storage, GFLOP/s: f32 132, bf16 83, the own
+// GEMM 150. There the bf16 dot instruction runs at half the rate of f32 FMA; on other CPUs at
+// twice, and with AMX far above.
 #include "check.h"
 #include "cpu_backend.h"
 #include "op_check.h"

@@ -7,9 +7,9 @@
 // Scores live in a tile of the thread's cache. 4 T S D flops a head, half of it under the causal
 // rule; the micro product runs them, exp costs about 15 instructions a vector of scores.
 //
-// Measured at 4 x 512 tokens, 9 heads of 64: 92 GFLOP/s a thread where the GEMM does 155 (counting
-// only visible pairs); a quarter of the time is exp and its sums, a sixth goes into pairs of the
-// diagonal's tiles that nobody sees.
+// Measured at 4 x 512 tokens, 9 heads of 64: 95 GFLOP/s a thread where FMAs reach 168 (counting
+// only visible pairs; tools/bench/bench_ops.c, threads=1); a quarter of the time is exp and its
+// sums, a sixth goes into pairs of the diagonal's tiles that nobody sees.
 //
 // Decode: per (sequence, head) and query, one pass over the keys as they lie in the cache; bytes of
 // K and V decide.

@@ -29,15 +29,7 @@ static void cast(Backend *be, Tensor y, Tensor x) {
   }
   op_check_cast(be, y, x);
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, tensor_count(y)))
-  for (int64_t r = 0; r < y.rows; r++) {
-    enum { PART = 512 }; // whole blocks of the quantised types
-    float values[PART];
-    for (int64_t c = 0; c < y.cols; c += PART) {
-      int64_t n = y.cols - c < PART ? y.cols - c : PART;
-      rowio_load(values, x, r, c, n);
-      rowio_store(y, r, c, values, n);
-    }
-  }
+  for (int64_t r = 0; r < y.rows; r++) rowio_convert(y, r, x, r);
 }
 
 static void add(Backend *be, Tensor y, Tensor a, Tensor b) {

@@ -15,11 +15,11 @@
 // the same for N / BLOCK_COLS passes. Weights are expanded anew in each call: at M = 2048 that is
 // under 2 % of the time, and keeping f32 copies would double or triple the memory of a bf16 model.
 //
-// Measured on an Intel server part (AVX-512, 2 MiB of L2, 181 GFLOP/s of FMAs a thread), one
-// thread, bf16 storage, GFLOP/s: 2048 x 960 x 576 162, 2048 x 576 x 576 169, 2048 x 3072 x 576 154,
-// 2048 x 576 x 1536 153, 512 x 49152 x 576 135; AVX2 79 and SSE 26 at the first. Lost: panels of 4
-// M floats (the head 20 % slower: they go through L3 to memory), of 256 K (more ranges, each with
-// two barriers).
+// Measured by tools/bench/bench_ops.c (threads=1, 2026-11-25, a shared Intel server part with
+// AVX-512 and no AMX, 169 GFLOP/s of FMAs in the same run), bf16 storage, GFLOP/s: 2048 x 960 x 576
+// 150, 2048 x 576 x 576 154, 2048 x 3072 x 576 146, 2048 x 576 x 1536 147, 512 x 49152 x 576 109;
+// a minute before, with busier neighbours, 105, 108, 119, 110 and 131. Lost: panels of 4 M floats
+// (the head slower: they go through L3 to memory), of 256 K (more ranges, each with two barriers).
 //
 // Small. A row of the weight is read once for all rows of x (which are f32 in scratch): bytes of w
 // decide.

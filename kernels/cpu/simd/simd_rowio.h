@@ -71,4 +71,15 @@ static inline void rowio_store(Tensor t, int64_t r, int64_t c, const float *x, i
   }
 }
 
+// Row y_row of y = row x_row of x, converted.
+static inline void rowio_convert(Tensor y, int64_t y_row, Tensor x, int64_t x_row) {
+  enum { PART = 512 }; // whole blocks of the quantised types
+  float values[PART];
+  for (int64_t c = 0; c < y.cols; c += PART) {
+    int64_t n = y.cols - c < PART ? y.cols - c : PART;
+    rowio_load(values, x, x_row, c, n);
+    rowio_store(y, y_row, c, values, n);
+  }
+}
+
 #endif

@@ -29,13 +29,7 @@ static void embedding(Backend *be, Tensor y, Tensor table, Tensor ids) {
       memcpy(row_at(y, r), row_at(table, id[r]), (size_t)dtype_bytes(y.dtype, y.cols));
       continue;
     }
-    enum { PART = 512 };
-    float values[PART];
-    for (int64_t c = 0; c < y.cols; c += PART) {
-      int64_t n = y.cols - c < PART ? y.cols - c : PART;
-      rowio_load(values, table, id[r], c, n);
-      rowio_store(y, r, c, values, n);
-    }
+    rowio_convert(y, r, table, id[r]);
   }
 }
 
