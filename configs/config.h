@@ -22,12 +22,21 @@
 
 enum {
   CONFIG_TEXT_BYTES = 4096, // a path with its NUL
-  CONFIG_WORD_BYTES = 64,   // a module name with its NUL
+  CONFIG_WORD_BYTES = 128,  // a module name or a pattern with its NUL
   CONFIG_LIST_MAX = 16,
   CONFIG_FILE_BYTES_MAX = 1 << 18,
 };
 
-typedef enum DataFormat { DATA_FORMAT_AUTO, DATA_FORMAT_ALPACA } DataFormat;
+typedef enum DataFormat {
+  DATA_FORMAT_AUTO,
+  DATA_FORMAT_ALPACA,   // {"instruction", "input", "output"}
+  DATA_FORMAT_MESSAGES, // {"messages": [{"role", "content"}, ...]}
+  DATA_FORMAT_SHAREGPT, // {"conversations": [{"from", "value"}, ...]}
+  DATA_FORMAT_TEXT,     // plain text, for continued pre-training
+} DataFormat;
+
+// What becomes of an example that is longer than data.cutoff_len.
+typedef enum OverLength { OVER_LENGTH_TRUNCATE, OVER_LENGTH_DROP, OVER_LENGTH_ERROR } OverLength;
 
 // The text around an instruction and its answer: data/template.h.
 typedef enum TemplateKind {
@@ -41,7 +50,17 @@ typedef enum TemplateKind {
 
 typedef enum Method { METHOD_LORA, METHOD_FULL } Method;
 typedef enum ScheduleKind { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT } ScheduleKind;
-typedef enum Checkpointing { CHECKPOINTING_OFF, CHECKPOINTING_ON } Checkpointing;
+// AUTO: as few blocks are recomputed as the memory at hand allows.
+typedef enum Checkpointing {
+  CHECKPOINTING_OFF,
+  CHECKPOINTING_ON,
+  CHECKPOINTING_AUTO
+} Checkpointing;
+// A step whose loss or gradients are not finite: it never reaches the weights.
+typedef enum OnNonfinite { ON_NONFINITE_STOP, ON_NONFINITE_SKIP } OnNonfinite;
+// What the ranks of a run share (Rajbhandari et al. 2020): nothing; the optimizer's state (stage
+// 1); gradients too (2); weights too (3).
+typedef enum Shard { SHARD_NONE, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_WEIGHTS } Shard;
 
 // Which GEMM the CPU backend takes. It decides a run's bits, not more than rounding.
 typedef enum GemmChoice {
@@ -65,25 +84,32 @@ typedef struct ConfigWords {
 
 typedef struct RunConfig {
   struct {
-    char path[CONFIG_TEXT_BYTES]; // required
-    DType dtype;                  // DT_F32 or DT_BF16
+    char path[CONFIG_TEXT_BYTES];   // required, but for a dry run of a preset
+    char preset[CONFIG_TEXT_BYTES]; // "llama-7b", ...: a dry run without files
+    DType dtype;                    // DT_F32 or DT_BF16
   } model;
   struct {
     char path[CONFIG_TEXT_BYTES]; // required
     DataFormat format;
-    TemplateKind template_kind; // "data.template"
-    int64_t cutoff_len;         // tokens
+    TemplateKind template_kind;            // "data.template"
+    char template_file[CONFIG_TEXT_BYTES]; // "": template_kind's own
+    int64_t cutoff_len;                    // tokens
+    OverLength over_length;
     bool train_on_inputs;
     ConfigShare val_set_size;
     bool shuffle;
+    bool group_by_length;
+    char cache_dir[CONFIG_TEXT_BYTES]; // "": the user's cache folder; "off": none
   } data;
   Method method;
   struct {
     int64_t r;
     double alpha, dropout;
     bool rank_stabilised;
-    ConfigWords targets;
-    char init_from[CONFIG_TEXT_BYTES]; // "": fresh
+    double plus_ratio;                       // LoRA+: the rate of B is that of A times this
+    ConfigWords targets;                     // "all-linear": every linear layer of the blocks
+    ConfigWords rank_pattern, alpha_pattern; // "down_proj=16": for the modules that match
+    char init_from[CONFIG_TEXT_BYTES];       // "": fresh
   } lora;
   struct {
     int64_t epochs;
@@ -98,15 +124,31 @@ typedef struct RunConfig {
     double clip; // 0: none
     int64_t seed;
     int64_t eval_steps; // 0: before the first step and after the last only
+    int64_t early_stop; // evaluations without a better loss before the run ends; 0: never
+    OnNonfinite on_nonfinite;
+    ConfigWords freeze; // of full fine-tuning: patterns of weights that stay as they are
+    DType grad_dtype;   // of the gradients of bf16 weights: DT_F32 or DT_BF16
     Checkpointing checkpointing;
-    int64_t threads; // 0: one a core
+    int64_t checkpoint_blocks; // with checkpointing on: the first so many blocks; 0: all
+    int64_t threads;           // 0: one a core
     GemmChoice gemm;
   } train;
   struct {
     char dir[CONFIG_TEXT_BYTES]; // required
     int64_t save_steps;          // 0: at the end only
     int64_t keep;
+    bool best;       // the weights of the best held-out loss are kept too
+    bool report;     // report.html
+    int64_t samples; // held-out items that the report answers before and after
   } output;
+  struct {
+    int64_t ranks; // processes, one device each
+    Shard shard;
+  } dist;
+  struct {
+    char device[CONFIG_TEXT_BYTES]; // "": this CPU
+    int64_t mean_len, examples;     // assumed where there is no data
+  } plan;
   char resume[CONFIG_TEXT_BYTES]; // "": start afresh; "auto"; a checkpoint's folder
 } RunConfig;
 

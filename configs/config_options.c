@@ -9,7 +9,15 @@
 static const char *const dtype_choices[] = {"f32", "bf16"};
 _Static_assert(DT_F32 == 0 && DT_BF16 == 1, "dtype_choices counts as DType does");
 static const char *const format_choices[] = {
-    [DATA_FORMAT_AUTO] = "auto", [DATA_FORMAT_ALPACA] = "alpaca"};
+    [DATA_FORMAT_AUTO] = "auto",         [DATA_FORMAT_ALPACA] = "alpaca",
+    [DATA_FORMAT_MESSAGES] = "messages", [DATA_FORMAT_SHAREGPT] = "sharegpt",
+    [DATA_FORMAT_TEXT] = "text",
+};
+static const char *const over_length_choices[] = {
+    [OVER_LENGTH_TRUNCATE] = "truncate",
+    [OVER_LENGTH_DROP] = "drop",
+    [OVER_LENGTH_ERROR] = "error",
+};
 static const char *const template_choices[TEMPLATE_COUNT] = {
     [TEMPLATE_ALPACA] = "alpaca",
     [TEMPLATE_ALPACA_STANFORD] = "alpaca_stanford",
@@ -24,7 +32,15 @@ static const char *const schedule_choices[] = {
     [SCHEDULE_CONSTANT] = "constant",
 };
 static const char *const switch_choices[] = {
-    [CHECKPOINTING_OFF] = "off", [CHECKPOINTING_ON] = "on"};
+    [CHECKPOINTING_OFF] = "off", [CHECKPOINTING_ON] = "on", [CHECKPOINTING_AUTO] = "auto"};
+static const char *const nonfinite_choices[] = {
+    [ON_NONFINITE_STOP] = "stop", [ON_NONFINITE_SKIP] = "skip"};
+static const char *const shard_choices[] = {
+    [SHARD_NONE] = "none",
+    [SHARD_OPTIMIZER] = "optimizer",
+    [SHARD_GRADIENTS] = "gradients",
+    [SHARD_WEIGHTS] = "weights",
+};
 static const char *const gemm_choices[] = {
     [GEMM_CHOICE_AUTO] = "auto",
     [GEMM_CHOICE_OWN] = "own",
@@ -43,6 +59,8 @@ static const char *const gemm_choices[] = {
 #define CHOICE(field, value, names)                                                                \
   .type = OPTION_CHOICE, AT(field), .default_text = value, .choices = (names),                     \
   .n_choices = (int)(sizeof(names) / sizeof *(names))
+#define PATTERNS(field)                                                                            \
+  .type = OPTION_WORDS, AT(field), .default_text = "", .may_be_empty = true, .patterns = true
 #define DECIDES .decides = true
 
 #define STEPS_MAX 1000000000
@@ -53,6 +71,10 @@ const ConfigOption config_options[] = {
      TEXT(model.path),
      .required = true,
      .meaning = "The model to start from: a Hugging Face folder or a GGUF file."},
+    {.key = "model.preset",
+     TEXT(model.preset),
+     .meaning =
+         "A model's sizes by name (llama-7b, ...) for --dry-run and --fit without its files."},
     {.key = "model.dtype",
      CHOICE(model.dtype, "bf16", dtype_choices),
      DECIDES,
@@ -75,10 +97,19 @@ const ConfigOption config_options[] = {
          "The text around an instruction and its answer. chatml for SmolLM2-Instruct, alpaca "
          "for LLaMA base models, alpaca_stanford as the Stanford full fine-tune, "
          "alpaca_short without the opening sentence, none for the bare instruction."},
+    {.key = "data.template_file",
+     TEXT(data.template_file),
+     .meaning = "A file with a template of your own, in place of data.template."},
     {.key = "data.cutoff_len",
      INT(data.cutoff_len, "512", 2, 1 << 20),
      DECIDES,
-     .meaning = "Longest example in tokens; what is longer is cut at its end."},
+     .meaning = "Longest example in tokens; data.over_length says what becomes of longer ones."},
+    {.key = "data.over_length",
+     CHOICE(data.over_length, "truncate", over_length_choices),
+     DECIDES,
+     .meaning =
+         "An example above data.cutoff_len: truncate cuts its end, drop leaves it out, error "
+         "ends the run. All are counted."},
     {.key = "data.train_on_inputs",
      BOOL(data.train_on_inputs, "false"),
      DECIDES,
@@ -93,6 +124,15 @@ const ConfigOption config_options[] = {
      BOOL(data.shuffle, "true"),
      DECIDES,
      .meaning = "Whether each epoch takes the examples in a new order, drawn by the seed."},
+    {.key = "data.group_by_length",
+     BOOL(data.group_by_length, "false"),
+     DECIDES,
+     .meaning = "Whether a batch gets examples of like length, as the published recipe had it to "
+                "save padding. Nothing is padded here, so it only gives up some of the shuffling."},
+    {.key = "data.cache_dir",
+     TEXT(data.cache_dir),
+     .meaning = "Where token ids are kept, by the content of the data, for the next run; empty: "
+                "vma in the user's cache folder; off: nowhere."},
     {.key = "method",
      CHOICE(method, "lora", method_choices),
      DECIDES,
@@ -112,13 +152,28 @@ const ConfigOption config_options[] = {
      BOOL(lora.rank_stabilised, "false"),
      DECIDES,
      .meaning = "Scale by alpha / sqrt(r) instead of alpha / r."},
+    {.key = "lora.plus_ratio",
+     REAL(lora.plus_ratio, "1", 0, 1e6),
+     .open_least = true,
+     DECIDES,
+     .meaning = "LoRA+ (Hayou et al. 2024): the learning rate of B is train.lr times this; 16 is "
+                "usual, 1 is plain LoRA."},
     {.key = "lora.targets",
      .type = OPTION_WORDS,
      AT(lora.targets),
      .default_text = "q_proj,v_proj",
      DECIDES,
      .meaning = "The linear layers that get an adapter, among q_proj, k_proj, v_proj, o_proj, "
-                "gate_proj, up_proj, down_proj."},
+                "gate_proj, up_proj, down_proj; all-linear: all of these."},
+    {.key = "lora.rank_pattern",
+     PATTERNS(lora.rank_pattern),
+     DECIDES,
+     .meaning = "Other ranks for some modules, as [down_proj=16, layers.0.self_attn.q_proj=4]: a "
+                "module's name or its end."},
+    {.key = "lora.alpha_pattern",
+     PATTERNS(lora.alpha_pattern),
+     DECIDES,
+     .meaning = "Other alphas for some modules, in the same form."},
     {.key = "lora.init_from",
      TEXT(lora.init_from),
      .meaning =
@@ -191,11 +246,35 @@ const ConfigOption config_options[] = {
      INT(train.eval_steps, "0", 0, STEPS_MAX),
      .meaning = "Steps from one evaluation on the held-out part to the next; 0: only before the "
                 "first step and after the last."},
+    {.key = "train.early_stop",
+     INT(train.early_stop, "0", 0, STEPS_MAX),
+     DECIDES,
+     .meaning = "Evaluations in a row without a better held-out loss after which the run ends; 0: "
+                "it goes to its last step."},
+    {.key = "train.on_nonfinite",
+     CHOICE(train.on_nonfinite, "stop", nonfinite_choices),
+     DECIDES,
+     .meaning =
+         "A step whose loss or gradients are not finite never reaches the weights: stop ends "
+         "the run, skip goes on with the next batch."},
+    {.key = "train.freeze",
+     PATTERNS(train.freeze),
+     DECIDES,
+     .meaning = "With method: full, the weights that stay as they are, as "
+                "[model.embed_tokens.*, model.layers.0.*]."},
+    {.key = "train.grad_dtype",
+     CHOICE(train.grad_dtype, "f32", dtype_choices),
+     DECIDES,
+     .meaning = "Type of the gradients of bf16 weights with method: full. bf16 takes half the "
+                "memory and rounds the sum over micro-batches."},
     {.key = "train.checkpointing",
      CHOICE(train.checkpointing, "off", switch_choices),
      .meaning =
          "on keeps one activation a layer and computes the others again on the way back: slower, "
-         "much less memory, the same bits."},
+         "much less memory, the same bits. auto does so for as few layers as fit the memory."},
+    {.key = "train.checkpoint_blocks",
+     INT(train.checkpoint_blocks, "0", 0, 1 << 20),
+     .meaning = "With train.checkpointing on: how many layers, from the first; 0: all."},
     {.key = "train.threads",
      INT(train.threads, "0", 0, 4096),
      .meaning = "Threads of the CPU backend; 0: one a core."},
@@ -211,8 +290,35 @@ const ConfigOption config_options[] = {
      INT(output.save_steps, "0", 0, STEPS_MAX),
      .meaning = "Steps from one checkpoint to the next; 0: at the end only."},
     {.key = "output.keep",
-     INT(output.keep, "2", 1, 1000000),
+     INT(output.keep, "2", 2, 1000000),
      .meaning = "How many of the newest checkpoints are kept."},
+    {.key = "output.best",
+     BOOL(output.best, "true"),
+     .meaning = "Whether the weights of the best held-out loss are kept beside the last ones."},
+    {.key = "output.report",
+     BOOL(output.report, "true"),
+     .meaning = "Whether the run ends with report.html: curves, data, memory, sample answers."},
+    {.key = "output.samples",
+     INT(output.samples, "3", 0, 100),
+     .meaning = "Held-out items that the report answers before and after the training."},
+    {.key = "dist.ranks",
+     INT(dist.ranks, "1", 1, 4096),
+     DECIDES,
+     .meaning = "Processes that train together, one device each."},
+    {.key = "dist.shard",
+     CHOICE(dist.shard, "none", shard_choices),
+     .meaning = "What the ranks keep a part of each instead of all: the optimizer's state (ZeRO "
+                "stage 1), gradients too (2), weights too (3)."},
+    {.key = "plan.device",
+     TEXT(plan.device),
+     .meaning = "The device that --dry-run and --fit plan for: rtx-3090, rtx-4090, a6000, l40s, "
+                "a100-40, a100-80, h100, h200, cpu; empty: this machine's CPU."},
+    {.key = "plan.mean_len",
+     INT(plan.mean_len, "225", 1, 1 << 20),
+     .meaning = "Mean tokens of an example that a dry run without data assumes."},
+    {.key = "plan.examples",
+     INT(plan.examples, "54412", 1, INT32_MAX),
+     .meaning = "Number of examples that a dry run without data assumes."},
     {.key = "resume",
      TEXT(resume),
      .meaning =
@@ -230,7 +336,7 @@ const ConfigOption *config_option_find(const char *key) {
   return NULL;
 }
 
-static const char *const sections[] = {"model", "data", "lora", "train", "output"};
+static const char *const sections[] = {"model", "data", "lora", "train", "output", "dist", "plan"};
 enum { N_SECTIONS = sizeof sections / sizeof *sections };
 
 bool config_is_section(const char *section) {

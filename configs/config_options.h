@@ -14,7 +14,7 @@ typedef enum OptionType {
   OPTION_BOOL,   // bool
   OPTION_CHOICE, // an enum (unsigned int) that counts `choices` from 0
   OPTION_SHARE,  // ConfigShare
-  OPTION_WORDS,  // ConfigWords, at least one
+  OPTION_WORDS,  // ConfigWords
 } OptionType;
 
 typedef struct ConfigOption {
@@ -29,11 +29,13 @@ typedef struct ConfigOption {
   const char *const *choices;
   int n_choices;
   bool required;
+  bool may_be_empty;   // a list without words; else at least one
+  bool patterns;       // words may hold '*', '?' and '='
   bool decides;        // the run's numbers hang on it: see config_difference
   const char *meaning; // sentences, one line
 } ConfigOption;
 
-enum { CONFIG_OPTIONS_MAX = 64, CONFIG_KEY_BYTES = 64 };
+enum { CONFIG_OPTIONS_MAX = 96, CONFIG_KEY_BYTES = 64 };
 
 extern const ConfigOption config_options[];
 extern const int config_n_options;

@@ -53,8 +53,9 @@ OptionExpected option_expected(const ConfigOption *option) {
     break;
   case OPTION_WORDS:
     snprintf(e.text, room,
-             "1 to %d different names of at most %d letters, digits, '_', '.' and '-'",
-             CONFIG_LIST_MAX, CONFIG_WORD_BYTES - 1);
+             "%d to %d different %s of at most %d letters, digits, %s'_', '.' and '-'",
+             option->may_be_empty ? 0 : 1, CONFIG_LIST_MAX, option->patterns ? "patterns" : "names",
+             CONFIG_WORD_BYTES - 1, option->patterns ? "'*', '?', '=', " : "");
     break;
   }
   return e;
@@ -144,8 +145,16 @@ static bool set_bool(void *out, const char *text) {
   return true;
 }
 
+static bool is_word_character(const ConfigOption *option, char c, bool first) {
+  bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c);
+  if (letter || c == '_') return true;
+  if (option->patterns && (c == '*' || c == '?' || (!first && c == '='))) return true;
+  return !first && (c == '.' || c == '-');
+}
+
 // Reads the words between commas.
-static bool add_words(ConfigWords *list, const char *text, int64_t size) {
+static bool add_words(const ConfigOption *option, ConfigWords *list, const char *text,
+                      int64_t size) {
   for (int64_t from = 0; from <= size;) {
     const char *comma = memchr(text + from, ',', (size_t)(size - from));
     int64_t end = comma != NULL ? comma - text : size, next = end + 1;
@@ -154,10 +163,8 @@ static bool add_words(ConfigWords *list, const char *text, int64_t size) {
     if (end == from || end - from >= CONFIG_WORD_BYTES || list->n == CONFIG_LIST_MAX) return false;
     char word[CONFIG_WORD_BYTES] = "";
     for (int64_t i = 0; i < end - from; i++) {
-      char c = text[from + i];
-      bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c);
-      if (!letter && c != '_' && (i == 0 || (c != '.' && c != '-'))) return false;
-      word[i] = c;
+      if (!is_word_character(option, text[from + i], i == 0)) return false;
+      word[i] = text[from + i];
     }
     for (int i = 0; i < list->n; i++) {
       if (strcmp(list->words[i], word) == 0) return false;
@@ -184,9 +191,10 @@ static bool set_text(void *out, const char *text, int64_t size) {
   return true;
 }
 
-static bool set_words(void *out, const char *text, int64_t size) {
+static bool set_words(const ConfigOption *option, void *out, const char *text, int64_t size) {
   ConfigWords list = {0};
-  if (!add_words(&list, text, size)) return false;
+  bool empty = size == 0 && option->may_be_empty;
+  if (!empty && !add_words(option, &list, text, size)) return false;
   memcpy(out, &list, sizeof list);
   return true;
 }
@@ -210,7 +218,7 @@ Status option_set(const ConfigOption *option, RunConfig *config, const char *tex
     ok = memchr(text, '\0', (size_t)size) == NULL && set_text(out, text, size);
     break;
   case OPTION_WORDS:
-    ok = set_words(out, text, size);
+    ok = set_words(option, out, text, size);
     break;
   case OPTION_INT:
     ok = is_short && set_int(option, out, copy);
@@ -238,7 +246,7 @@ void option_words_clear(const ConfigOption *option, RunConfig *config) {
 Status option_words_add(const ConfigOption *option, RunConfig *config, const char *text,
                         int64_t size, const char *place, Error *err) {
   bool single = memchr(text, ',', (size_t)size) == NULL;
-  if (single && add_words(field(option, config), text, size)) return STATUS_OK;
+  if (single && add_words(option, field(option, config), text, size)) return STATUS_OK;
   return wrong_value(option, text, size, place, err);
 }
 
@@ -279,6 +287,15 @@ static void print_quoted(const char *text, FILE *out) {
   fputc('"', out);
 }
 
+// A plain scalar may not begin as an alias or a key does.
+static void print_word(const char *word, FILE *out) {
+  if (word[0] == '*' || word[0] == '?') {
+    print_quoted(word, out);
+  } else {
+    fputs(word, out);
+  }
+}
+
 void option_print(const ConfigOption *option, const RunConfig *config, FILE *out) {
   const void *value = const_field(option, config);
   const ConfigShare *share = value;
@@ -308,7 +325,10 @@ void option_print(const ConfigOption *option, const RunConfig *config, FILE *out
     break;
   case OPTION_WORDS:
     fputc('[', out);
-    for (int i = 0; i < list->n; i++) fprintf(out, "%s%s", i == 0 ? "" : ", ", list->words[i]);
+    for (int i = 0; i < list->n; i++) {
+      fputs(i == 0 ? "" : ", ", out);
+      print_word(list->words[i], out);
+    }
     fputc(']', out);
     break;
   }

@@ -112,7 +112,7 @@ static Status read_words(Reader *r, const ConfigOption *option) {
     TRY(option_words_add(option, r->config, scalar(r), scalar_size(r),
                          set_place(r, r->event.start_mark), r->err));
   }
-  if (empty) {
+  if (empty && !option->may_be_empty) {
     r->event.start_mark = begin;
     TRY(wrong_kind(r, option, "an empty list"));
   }

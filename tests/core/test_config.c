@@ -31,17 +31,25 @@ static void test_defaults(void) {
 static void test_every_key_is_read(void) {
   static const char text[] =
       "# a comment\n"
-      "model:\n  path: \"a \\u00e9\\\"b\"\n  dtype: f32\n"
-      "data: {path: 'it''s', format: alpaca, template: chatml, cutoff_len: 77,\n"
-      "       train_on_inputs: true, val_set_size: 200, shuffle: false}\n"
+      "model:\n  path: \"a \\u00e9\\\"b\"\n  preset: llama-7b\n  dtype: f32\n"
+      "data: {path: 'it''s', format: alpaca, template: chatml, template_file: t.json,\n"
+      "       cutoff_len: 77, over_length: drop, train_on_inputs: true, val_set_size: 200,\n"
+      "       shuffle: false, group_by_length: true, cache_dir: \"off\"}\n"
       "method: full\n"
       "lora:\n  r: 4\n  alpha: 8.5\n  dropout: 0\n  rank_stabilised: true\n"
-      "  targets:\n    - o_proj\n    - \"mlp.up_proj\"\n  init_from: there\n"
+      "  plus_ratio: 16\n  targets:\n    - o_proj\n    - \"mlp.up_proj\"\n"
+      "  rank_pattern: [down_proj=16]\n  alpha_pattern: [q_proj=1.5, \"*.0.*=2\"]\n"
+      "  init_from: there\n"
       "train:\n  epochs: 5\n  max_steps: 6\n  batch_size: 7\n  micro_tokens: 8\n  lr: 1e-4\n"
       "  schedule: cosine\n  warmup_steps: 9\n  warmup_ratio: .5\n  weight_decay: 1e-2\n"
       "  beta1: 0.8\n  beta2: 0.95\n  eps: 1.e-6\n  clip: 0\n  seed: 9223372036854775807\n"
-      "  eval_steps: 10\n  checkpointing: on\n  threads: 3\n  gemm: onednn-f32\n"
-      "output:\n  dir: out\n  save_steps: 11\n  keep: 12\n"
+      "  eval_steps: 10\n  early_stop: 13\n  on_nonfinite: skip\n  freeze: [model.norm.weight]\n"
+      "  grad_dtype: bf16\n  checkpointing: on\n  checkpoint_blocks: 14\n  threads: 3\n"
+      "  gemm: onednn-f32\n"
+      "output:\n  dir: out\n  save_steps: 11\n  keep: 12\n  best: false\n  report: false\n"
+      "  samples: 4\n"
+      "dist: {ranks: 5, shard: gradients}\n"
+      "plan: {device: h100, mean_len: 15, examples: 16}\n"
       "resume: auto\n";
   RunConfig c;
   Error err = {0};
@@ -64,6 +72,15 @@ static void test_every_key_is_read(void) {
   EXPECT(c.train.gemm == GEMM_CHOICE_ONEDNN_F32);
   EXPECT(strcmp(c.output.dir, "out") == 0 && c.output.save_steps == 11 && c.output.keep == 12);
   EXPECT(strcmp(c.resume, "auto") == 0);
+  EXPECT(strcmp(c.model.preset, "llama-7b") == 0 && strcmp(c.data.cache_dir, "off") == 0);
+  EXPECT(strcmp(c.data.template_file, "t.json") == 0 && c.data.over_length == OVER_LENGTH_DROP);
+  EXPECT(c.data.group_by_length && c.lora.plus_ratio == 16 && c.lora.rank_pattern.n == 1);
+  EXPECT(c.lora.alpha_pattern.n == 2 && strcmp(c.lora.alpha_pattern.words[1], "*.0.*=2") == 0);
+  EXPECT(c.train.early_stop == 13 && c.train.on_nonfinite == ON_NONFINITE_SKIP);
+  EXPECT(c.train.freeze.n == 1 && c.train.grad_dtype == DT_BF16 && c.train.checkpoint_blocks == 14);
+  EXPECT(!c.output.best && !c.output.report && c.output.samples == 4 && c.dist.ranks == 5);
+  EXPECT(c.dist.shard == SHARD_GRADIENTS && strcmp(c.plan.device, "h100") == 0);
+  EXPECT(c.plan.mean_len == 15 && c.plan.examples == 16);
 
   char *dump = config_dump(&c, false);
   RunConfig again;
@@ -169,12 +186,12 @@ static const Bad bad_texts[] = {
     {"data:\n  template: chat\n", "f.yaml:2:13: data.template: expected alpaca, alpaca_stanford, "
                                   "alpaca_short, chatml or none, found 'chat'"},
     {"train:\n  checkpointing: true\n",
-     "f.yaml:2:18: train.checkpointing: expected off or on, found 'true'"},
+     "f.yaml:2:18: train.checkpointing: expected off, on or auto, found 'true'"},
     {"data:\n  val_set_size: 1.0\n",
      "f.yaml:2:17: data.val_set_size: expected a number of examples"},
     {"data:\n  val_set_size: -1\n", "f.yaml:2:17: data.val_set_size:"},
     {"lora:\n  targets: []\n",
-     "f.yaml:2:12: lora.targets: expected 1 to 16 different names of at most 63"},
+     "f.yaml:2:12: lora.targets: expected 1 to 16 different names of at most 127"},
     {"lora:\n  targets: [q_proj, [a]]\n",
      "f.yaml:2:21: lora.targets: expected 1 to 16 different names"},
     {"lora:\n  targets:\n    - q_proj\n    - q_proj\n", "f.yaml:4:7: lora.targets:"},
@@ -367,7 +384,7 @@ static void test_explained(void) {
   for (const char *line = plain; *line != '\0'; line = strchr(line, '\n') + 1) {
     plain_keys += line[strcspn(line, "\n") - 1] != ':';
   }
-  EXPECT(keys == plain_keys && keys == 38 && comments >= 2 * keys, "%d %d", keys, comments);
+  EXPECT(keys == plain_keys && keys > 50 && comments >= 2 * keys, "%d %d", keys, comments);
   EXPECT(longest <= 100, "%d", longest);
   EXPECT(strstr(text, "  # Rank of the adapters.\n  # [an integer from 1 to 1024; default 8]\n"
                       "  r: 8\n") != NULL);
