@@ -55,7 +55,7 @@ void safetensors_close(Safetensors *st);
 const SafeTensor *safetensors_find(const Safetensors *st, const char *name);
 const char *safetensors_metadata(const Safetensors *st, const char *key);
 
-// A tensor to be written: data [shape], dense, row-major.
+// A tensor to be written: data [shape], dense, row-major; NULL: asked of a SafetensorsFill.
 typedef struct SafetensorsItem {
   const char *name;
   DType dtype; // F32, F16, BF16, F64, I32, I64 or U8
@@ -64,10 +64,23 @@ typedef struct SafetensorsItem {
   const void *data;
 } SafetensorsItem;
 
+// Writes elements [first, first + count) of items[item], count > 0, densely into dst. Called item
+// by item in the file's order, for ranges that follow one another from 0 to the item's end: whole
+// rows (of the product of all dimensions but the first) where there are two dimensions or more, a
+// few MiB at a time or one row. A failure ends the writing with its status and error.
+typedef Status (*SafetensorsFill)(void *context, int64_t item, int64_t first, int64_t count,
+                                  void *dst, Error *err);
+
 // Writes what the reference library writes, byte for byte (but for the order of several metadata
 // pairs, which is random there and sorted by key here): __metadata__ first, with {"format":"pt"}
 // and the given pairs; tensors by descending dtype alignment, then name; the header padded with
-// spaces to 8 bytes. Under a temporary name, then renamed. Names and pairs are UTF-8, unique.
+// spaces to 8 bytes. Under a temporary name, then renamed; after a failure the path is as it was.
+// Names and pairs are UTF-8, unique. `fill` may be NULL when every item has its data.
+Status safetensors_write_stream(const char *path, const SafetensorsItem *items, int64_t n_items,
+                                const SafetensorsPair *metadata, int64_t n_metadata,
+                                SafetensorsFill fill, void *context, Error *err);
+
+// The same of items that have their data.
 Status safetensors_write(const char *path, const SafetensorsItem *items, int64_t n_items,
                          const SafetensorsPair *metadata, int64_t n_metadata, Error *err);
 

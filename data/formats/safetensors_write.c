@@ -8,6 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CHUNK_BYTES = 4 << 20 }; // asked of a SafetensorsFill at once
+
+typedef struct Source {
+  const SafetensorsItem *items;
+  SafetensorsFill fill;
+  void *context;
+  uint8_t *chunk; // NULL when no item is filled
+} Source;
+
 // The names of the dtypes in the file, in the reference library's order of alignment.
 static const struct {
   DType dtype;
@@ -63,7 +72,7 @@ static void check_utf8(const char *text) {
   }
 }
 
-static int64_t item_bytes(const SafetensorsItem *item) {
+static int64_t item_count(const SafetensorsItem *item) {
   int64_t count = 1;
   CHECK(item->ndim >= 0 && item->ndim <= SAFETENSORS_DIMS_MAX, "%s: %d dimensions", item->name,
         item->ndim);
@@ -72,7 +81,17 @@ static int64_t item_bytes(const SafetensorsItem *item) {
               count < INT64_MAX / 16,
           "%s: its shape", item->name);
   }
-  return dtype_bytes(item->dtype, count);
+  return count;
+}
+
+static int64_t item_bytes(const SafetensorsItem *item) {
+  return dtype_bytes(item->dtype, item_count(item));
+}
+
+// What a range of a filled item is made of: rows, or elements where there is one dimension.
+static int64_t item_unit(const SafetensorsItem *item) {
+  int64_t count = item_count(item);
+  return item->ndim < 2 || count == 0 ? 1 : count / item->shape[0];
 }
 
 static void put_metadata(FILE *out, const SafetensorsPair *const *pairs, int64_t n) {
@@ -106,8 +125,42 @@ static void put_items(FILE *out, const SafetensorsItem *const *items, int64_t n)
   fputc('}', out);
 }
 
+// Memory for the ranges of the items without data.
+static Status make_chunk(Source *source, int64_t n_items, const char *path, Error *err) {
+  int64_t most = 0;
+  for (int64_t i = 0; i < n_items; i++) {
+    const SafetensorsItem *item = &source->items[i];
+    int64_t bytes = item_bytes(item), row = dtype_bytes(item->dtype, item_unit(item));
+    if (item->data != NULL || bytes == 0) continue;
+    CHECK(source->fill != NULL, "%s: no data", item->name);
+    if (bytes > CHUNK_BYTES) bytes = row > CHUNK_BYTES ? row : CHUNK_BYTES;
+    if (bytes > most) most = bytes;
+  }
+  if (most == 0) return STATUS_OK;
+  source->chunk = malloc((size_t)most);
+  if (source->chunk == NULL) return error_set(err, STATUS_MEMORY, "%s: no memory", path);
+  return STATUS_OK;
+}
+
+static Status put_item(FileWriter *out, const SafetensorsItem *item, const Source *source,
+                       Error *err) {
+  Status status = STATUS_OK;
+  if (item->data != NULL) return file_writer_put(out, item->data, item_bytes(item), err);
+  int64_t count = item_count(item), unit = item_unit(item);
+  int64_t units = CHUNK_BYTES / dtype_bytes(item->dtype, unit);
+  int64_t step = (units > 0 ? units : 1) * unit;
+  for (int64_t first = 0; first < count; first += step) {
+    int64_t n = count - first < step ? count - first : step;
+    TRY(source->fill(source->context, item - source->items, first, n, source->chunk, err));
+    TRY(file_writer_put(out, source->chunk, dtype_bytes(item->dtype, n), err));
+  }
+done:
+  return status;
+}
+
 static Status write_sorted(const char *path, const SafetensorsItem *const *items, int64_t n_items,
-                           const SafetensorsPair *const *pairs, int64_t n_pairs, Error *err) {
+                           const SafetensorsPair *const *pairs, int64_t n_pairs,
+                           const Source *source, Error *err) {
   Status status = STATUS_OK;
   FileWriter writer = {0};
   char *header = NULL;
@@ -122,9 +175,7 @@ static Status write_sorted(const char *path, const SafetensorsItem *const *items
   TRY(file_writer_open(&writer, path, err));
   TRY(file_writer_put(&writer, &size, sizeof size, err));
   TRY(file_writer_put(&writer, header, (int64_t)length, err));
-  for (int64_t i = 0; i < n_items; i++) {
-    TRY(file_writer_put(&writer, items[i]->data, item_bytes(items[i]), err));
-  }
+  for (int64_t i = 0; i < n_items; i++) TRY(put_item(&writer, items[i], source, err));
   TRY(file_writer_commit(&writer, err));
 done:
   file_writer_abort(&writer);
@@ -132,10 +183,12 @@ done:
   return status;
 }
 
-Status safetensors_write(const char *path, const SafetensorsItem *items, int64_t n_items,
-                         const SafetensorsPair *metadata, int64_t n_metadata, Error *err) {
+Status safetensors_write_stream(const char *path, const SafetensorsItem *items, int64_t n_items,
+                                const SafetensorsPair *metadata, int64_t n_metadata,
+                                SafetensorsFill fill, void *context, Error *err) {
   Status status = STATUS_OK;
   static const SafetensorsPair format = {"format", "pt"};
+  Source source = {.items = items, .fill = fill, .context = context};
   const SafetensorsItem **sorted = malloc(((size_t)n_items + 1) * sizeof *sorted);
   const SafetensorsPair **pairs = malloc(((size_t)n_metadata + 1) * sizeof *pairs);
   if (sorted == NULL || pairs == NULL) {
@@ -149,9 +202,16 @@ Status safetensors_write(const char *path, const SafetensorsItem *items, int64_t
   for (int64_t i = 1; i < n_items; i++) {
     CHECK(by_rank_and_name(&sorted[i - 1], &sorted[i]) != 0, "%s twice", sorted[i]->name);
   }
-  TRY(write_sorted(path, sorted, n_items, pairs, n_metadata + 1, err));
+  TRY(make_chunk(&source, n_items, path, err));
+  TRY(write_sorted(path, sorted, n_items, pairs, n_metadata + 1, &source, err));
 done:
+  free(source.chunk);
   free(sorted);
   free(pairs);
   return status;
+}
+
+Status safetensors_write(const char *path, const SafetensorsItem *items, int64_t n_items,
+                         const SafetensorsPair *metadata, int64_t n_metadata, Error *err) {
+  return safetensors_write_stream(path, items, n_items, metadata, n_metadata, NULL, NULL, err);
 }

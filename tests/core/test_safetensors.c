@@ -256,7 +256,7 @@ static void read_back(const char *path, Bytes *b) {
   char *text;
   int64_t size;
   *b = (Bytes){0};
-  EXPECT(file_read_all(&text, &size, path, 1 << 24, &err) == STATUS_OK, "%s", err.message);
+  EXPECT(file_read_all(&text, &size, path, 1 << 26, &err) == STATUS_OK, "%s", err.message);
   bytes_put(b, text, size);
   free(text);
 }
@@ -330,11 +330,91 @@ static void test_writes(void) {
   EXPECT(safetensors_open(&st, "/nonexistent/x", &err) == STATUS_NO_INPUT);
 }
 
+// Values of the streamed items: byte k of item i, so that any misplaced range shows.
+static uint8_t byte_at(int64_t item, int64_t k) {
+  return (uint8_t)(k * 31 + (k >> 9) + item * 77);
+}
+
+typedef struct Asked {
+  const SafetensorsItem *items;
+  int64_t item, next; // where the next range must begin
+  int64_t calls, fail_at;
+} Asked;
+
+static Status fill(void *context, int64_t item, int64_t first, int64_t count, void *dst,
+                   Error *err) {
+  Asked *asked = context;
+  const SafetensorsItem *it = &asked->items[item];
+  if (asked->item != item) asked->next = 0;
+  int64_t row = it->ndim < 2 ? 1 : it->shape[1], bytes = dtype_bytes(it->dtype, count);
+  EXPECT(first == asked->next && count > 0 && first % row == 0 && count % row == 0);
+  EXPECT(bytes <= 4 << 20 || count == row, "%lld bytes at once", (long long)bytes);
+  asked->item = item;
+  asked->next = first + count;
+  int64_t begin = dtype_bytes(it->dtype, first);
+  for (int64_t k = 0; k < bytes; k++) ((uint8_t *)dst)[k] = byte_at(item, begin + k);
+  if (++asked->calls == asked->fail_at)
+    return error_set(err, STATUS_FAILED, "item %lld cannot be had", (long long)item);
+  return STATUS_OK;
+}
+
+static void test_streams(void) {
+  Error err = {0};
+  enum { N = 6 };
+  SafetensorsItem whole[N] =
+      {
+          {"matrix", DT_F32, 2, {701, 4099}, NULL},
+          {"flat", DT_BF16, 1, {2500001}, NULL},
+          {"wide", DT_F32, 2, {2, (5 << 20) / 4}, NULL},
+          {"tiny", DT_U8, 0, {0}, NULL},
+          {"mine", DT_F32, 2, {3, 5}, NULL},
+          {"none", DT_F32, 2, {0, 7}, NULL},
+      },
+                  asked_for[N];
+  memcpy(asked_for, whole, sizeof whole);
+  for (int64_t i = 0; i < N; i++) {
+    int64_t count = 1;
+    for (int d = 0; d < whole[i].ndim; d++) count *= whole[i].shape[d];
+    int64_t bytes = dtype_bytes(whole[i].dtype, count);
+    uint8_t *data = malloc((size_t)bytes + 1);
+    for (int64_t k = 0; k < bytes; k++) data[k] = byte_at(i, k);
+    whole[i].data = data;
+  }
+  asked_for[4].data = whole[4].data; // one that has its data among those that are asked for
+  char path[512], streamed[512];
+  snprintf(path, sizeof path, "%s/whole.safetensors", test_tmp_dir());
+  snprintf(streamed, sizeof streamed, "%s/streamed.safetensors", test_tmp_dir());
+  EXPECT(safetensors_write(path, whole, N, NULL, 0, &err) == STATUS_OK, "%s", err.message);
+  Asked asked = {.items = asked_for, .item = -1};
+  EXPECT(safetensors_write_stream(streamed, asked_for, N, NULL, 0, fill, &asked, &err) == STATUS_OK,
+         "%s", err.message);
+  EXPECT(asked.calls == 3 + 2 + 2 + 1, "%lld", (long long)asked.calls);
+  Bytes a, b;
+  read_back(path, &a);
+  read_back(streamed, &b);
+  EXPECT(a.size == b.size && memcmp(a.data, b.data, (size_t)a.size) == 0);
+  bytes_free(&b);
+  // A source that fails in the middle: its own error, and the old file as it was.
+  asked = (Asked){.items = asked_for, .item = -1, .fail_at = 4};
+  EXPECT(safetensors_write_stream(streamed, asked_for, N, NULL, 0, fill, &asked, &err) ==
+         STATUS_FAILED);
+  EXPECT(strstr(err.message, "cannot be had") != NULL && asked.calls == 4, "%s", err.message);
+  read_back(streamed, &b);
+  EXPECT(a.size == b.size && memcmp(a.data, b.data, (size_t)a.size) == 0);
+  asked = (Asked){.items = asked_for, .item = -1};
+  EXPECT(safetensors_write_stream("/dev/full", asked_for, N, NULL, 0, fill, &asked, &err) ==
+         STATUS_IO);
+  bytes_free(&a);
+  bytes_free(&b);
+  for (int i = 0; i < N; i++) free((void *)whole[i].data);
+}
+
 int main(void) {
   RUN(test_reads);
   RUN(test_refuses);
   RUN(test_header_lengths);
   RUN(test_deep_and_many);
   RUN(test_writes);
+  RUN(test_streams);
   return test_done();
 }
