@@ -196,7 +196,7 @@ Value *llama_trunk(Ctx *ctx, Llama *m, const DeviceBatch *batch, KvCache *cache)
                                  .n_in = 1,
                                  .out = {out},
                                  .n_out = 1,
-                                 .checkpoint = m->checkpointing,
+                                 .checkpoint = i < m->checkpoint_blocks,
                                  .residual = true});
     x = out;
   }

@@ -25,9 +25,9 @@ typedef struct Llama {
   Param *embed, *norm;
   Linear head;
   LlamaBlock *blocks;
-  Tensor inv_freq;  // f32 [1,D/2], in the weights arena
-  float *host_freq; // its values
-  bool checkpointing;
+  Tensor inv_freq;           // f32 [1,D/2], in the weights arena
+  float *host_freq;          // its values
+  int64_t checkpoint_blocks; // the first so many blocks are run again in the backward
 } Llama;
 
 // Declares all weights (frozen). Then: set `trainable` or attach adapters (lora.h),

@@ -49,6 +49,12 @@ static BatchBounds batch_bounds(const RunConfig *config, const Dataset *data) {
   return b;
 }
 
+int64_t trainer_checkpoint_blocks(const RunConfig *config, int64_t layers) {
+  int64_t blocks = config->train.checkpoint_blocks;
+  if (config->train.checkpointing == CHECKPOINTING_OFF) return 0;
+  return blocks > 0 && blocks < layers ? blocks : layers;
+}
+
 void trainer_init(Trainer *t, const RunConfig *config, const Dataset *data, Llama *model) {
   *t = (Trainer){.config = config, .data = data, .model = model};
   t->bounds = batch_bounds(config, data);
@@ -57,7 +63,7 @@ void trainer_init(Trainer *t, const RunConfig *config, const Dataset *data, Llam
   t->lengths = calloc(batch, sizeof *t->lengths);
   t->ends = calloc(batch, sizeof *t->ends);
   CHECK(t->lengths != NULL && t->ends != NULL, "no memory for a batch of %zu", batch);
-  model->checkpointing = config->train.checkpointing == CHECKPOINTING_ON;
+  model->checkpoint_blocks = trainer_checkpoint_blocks(config, model->config.layers);
 }
 
 void trainer_free(Trainer *t) {

@@ -39,6 +39,11 @@ typedef struct Trainer {
   const volatile sig_atomic_t *stop;
 } Trainer;
 
+// How many of the model's blocks, from the first, a run recomputes: none with checkpointing off.
+// The first, because the peak lies at the end of the forward, before the last blocks have given
+// back theirs: what is recomputed then costs nothing yet.
+int64_t trainer_checkpoint_blocks(const RunConfig *config, int64_t layers);
+
 // `config`, `data` and `model` outlive the trainer. The model's weights are declared, its buckets
 // made.
 void trainer_init(Trainer *trainer, const RunConfig *config, const Dataset *data, Llama *model);

@@ -200,6 +200,13 @@ static void checkpointing(void) {
   must(run_steps(b, 0, STEPS, off, &err), &err);
   EXPECT(memcmp(on, off, sizeof on) == 0);
   EXPECT(same_state(a, b));
+  config.train.checkpointing = CHECKPOINTING_ON;
+  config.train.checkpoint_blocks = 1;
+  Fixture *c = open_fixture(&config);
+  EXPECT(c->model.checkpoint_blocks == 1 && a->model.checkpoint_blocks == 2);
+  must(run_steps(c, 0, STEPS, on, &err), &err);
+  EXPECT(memcmp(on, off, sizeof on) == 0 && same_state(c, b));
+  close_fixture(c);
   close_fixture(a);
   close_fixture(b);
 }
