@@ -26,6 +26,7 @@ typedef struct Batch {
   const int32_t *adapters; // [B] index into the adapter set, -1 = none; NULL = adapter 0 for all
   const int32_t
       *global_index; // [B] the sequence's index in the global batch (dropout masks hang on it)
+  const int32_t *cache_seqs; // [B] distinct: which sequence of a cache each goes on; NULL: s for s
 } Batch;
 
 #endif

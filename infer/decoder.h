@@ -1,4 +1,5 @@
-// A LLaMA model that reads one text token by token, or many at once, over the paged cache.
+// A LLaMA model that reads texts over the paged cache, many at once: a step holds stretches of
+// prompts and single tokens of texts that go on, each with an adapter of its own.
 //
 // The cache lies in its own arena, all else that a step needs in the context's two; nothing is
 // allocated after decoder_init. The same functions run on the null backend for the memory plan.
@@ -7,31 +8,47 @@
 
 #include "llama.h"
 
+typedef struct DecoderSize {
+  int64_t max_len; // tokens that each sequence can hold
+  int64_t chunk;   // rows of a step at most; cut to max_len + seqs - 1
+  int64_t seqs;    // 0: 1
+  int64_t pages;   // of the cache (kv_cache.h), at least those of max_len + seqs - 1; 0: for all
+                   // sequences at their longest
+} DecoderSize;
+
 typedef struct Decoder {
   Ctx *ctx; // not recording
   Llama *model;
-  KvCache cache;      // of one sequence
-  int64_t chunk;      // rows of a step at most
-  int32_t *positions; // host [chunk]
-  float *logits;      // host [V], of the last token fed
+  KvCache cache;
+  int64_t chunk; // rows of a step at most
+  float *logits; // host [seqs, V] of the last step
+  // The step that is put together, host: [chunk] and [seqs].
+  int32_t *ids, *positions, *borders, *seqs, *adapters, *rows;
 } Decoder;
 
-typedef struct DecoderSize {
-  int64_t max_len; // tokens that the cache takes
-  int64_t chunk;   // rows of a step at most
-} DecoderSize;
+// What a step reads of one sequence.
+typedef struct DecoderPiece {
+  int32_t seq;        // of the cache
+  int32_t adapter;    // -1: none
+  const int32_t *ids; // [n] in [0, V): checked
+  int64_t n;          // > 0
+  bool ends;          // the logits after the last id are wanted
+  float *logits;      // out, where `ends`: [V], until the next step
+} DecoderPiece;
 
 void decoder_init(Decoder *decoder, Ctx *ctx, Llama *model, Arena *cache, DecoderSize size);
 void decoder_free(Decoder *decoder);
 
-// Forgets the text; the cache's memory stays.
+// Forgets the texts; the cache's memory stays.
 void decoder_reset(Decoder *decoder);
 
-// Tokens read so far.
-int64_t decoder_length(const Decoder *decoder);
+// Reads the pieces: of distinct sequences, at most `chunk` ids in all, for which the cache has
+// room.
+void decoder_step(Decoder *decoder, DecoderPiece *pieces, int64_t n);
 
-// Reads n > 0 more tokens, in pieces of at most `chunk` rows, and leaves the logits after the last
-// one in `logits`. Ids are in [0, V), and the cache has room for them: checked.
+// For one text, in sequence 0 and with adapter 0 (if there is one): how long it is; and reads n > 0
+// more tokens, in pieces of at most `chunk` rows. The logits after the last one are in `logits`.
+int64_t decoder_length(const Decoder *decoder);
 void decoder_feed(Decoder *decoder, const int32_t *ids, int64_t n);
 
 // The largest step of a decoder of that DecoderSize, for the memory plan (engine.h: Rehearsal).

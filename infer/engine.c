@@ -18,45 +18,46 @@ static void open_tokenizer(Engine *e) {
 
 // The file says which weights and which template an adapter was made for; other tools' adapters
 // do not say.
-static Status check_adapter(Engine *e, const char *folder, Error *err) {
+static Status check_origin(const Engine *e, EngineAdapter *a, Error *err) {
   Status status = STATUS_OK;
-  const PeftAdapter *a = &e->adapter;
-  if (a->template_name != NULL) {
-    e->adapter_template = template_kind_from_name(a->template_name);
-    if (e->adapter_template == TEMPLATE_COUNT) {
+  a->template_kind = TEMPLATE_COUNT;
+  if (a->peft.template_name != NULL) {
+    a->template_kind = template_kind_from_name(a->peft.template_name);
+    if (a->template_kind == TEMPLATE_COUNT) {
       return error_set(err, STATUS_DATA,
                        "%s: its metadata name a template '%s' that this program does not know",
-                       folder, a->template_name);
+                       a->folder, a->peft.template_name);
     }
   }
-  if (a->base_hash != NULL) {
+  if (a->peft.base_hash != NULL) {
     char hash[65];
     TRY(store_hash(e->store, hash, err));
-    if (strcmp(hash, a->base_hash) != 0) {
-      snprintf(e->warning, sizeof e->warning,
+    if (strcmp(hash, a->peft.base_hash) != 0) {
+      snprintf(a->warning, sizeof a->warning,
                "adapter %s was made for other weights than %s (base hash %.12s..., here %.12s...): "
                "answers may be poor",
-               folder, store_path(e->store), a->base_hash, hash);
+               a->folder, store_path(e->store), a->peft.base_hash, hash);
     }
   }
 done:
   return status;
 }
 
-static Status open_adapter(Engine *e, const char *folder, Error *err) {
+static Status open_adapter(Engine *e, const AdapterSource *source, Error *err) {
   Status status = STATUS_OK;
-  TRY(peft_adapter_read(&e->adapter, folder, err));
-  e->adapter_folder = strdup(folder);
-  if (e->adapter_folder == NULL) return error_set(err, STATUS_MEMORY, "%s: no memory", folder);
-  TRY(check_adapter(e, folder, err));
-  LoraSpec spec = {.r = e->adapter.r,
-                   .alpha = (float)e->adapter.alpha,
-                   .rank_stabilised = e->adapter.rank_stabilised,
-                   .n_targets = (int)e->adapter.n_targets,
-                   .targets = (const char *const *)e->adapter.targets};
-  status = llama_attach_lora(&e->model, &spec, 0, false, err);
+  int index = e->n_adapters++;
+  EngineAdapter *a = &e->adapters[index];
+  TRY(peft_adapter_read(&a->peft, source->folder, err));
+  a->folder = strdup(source->folder);
+  a->name = source->name != NULL ? strdup(source->name) : NULL;
+  if (a->folder == NULL || (source->name != NULL && a->name == NULL))
+    return error_set(err, STATUS_MEMORY, "%s: no memory", source->folder);
+  TRY(check_origin(e, a, err));
+  LoraSpec spec = lora_spec_of(&a->peft);
+  status = llama_attach_lora(&e->model, &spec, index, false, err);
+  if (status == STATUS_OK) status = lora_check(&e->model.params, &a->peft, index, err);
   if (status != STATUS_OK) {
-    error_prefix(err, "%s does not fit %s", folder, store_path(e->store));
+    error_prefix(err, "%s does not fit %s", a->folder, store_path(e->store));
     status = STATUS_DATA; // of the adapter's file, no key of a config
   }
 done:
@@ -66,14 +67,14 @@ done:
 Status engine_open(Engine *e, const EngineOptions *options, Error *err) {
   Status status = STATUS_OK;
   LlamaConfig config;
-  *e = (Engine){.adapter_template = TEMPLATE_COUNT, .warn = options->warn};
+  *e = (Engine){.warn = options->warn};
   TRY(store_open(&e->store, options->model, err));
   TRY(llama_config_load(&config, e->store, err));
   open_tokenizer(e);
   CpuOptions cpu = {.threads = options->threads, .reference = options->reference};
   TRY(backend_cpu_open(&e->be, &cpu, err));
   llama_init(&e->model, &config, options->dtype);
-  if (options->adapter != NULL) TRY(open_adapter(e, options->adapter, err));
+  for (int i = 0; i < options->n_adapters; i++) TRY(open_adapter(e, &options->adapters[i], err));
   param_make_buckets(&e->model.params);
 done:
   if (status != STATUS_OK) engine_close(e);
@@ -83,8 +84,11 @@ done:
 void engine_close(Engine *e) {
   memory_close(&e->memory);
   llama_free(&e->model);
-  peft_adapter_free(&e->adapter);
-  free(e->adapter_folder);
+  for (int i = 0; i < e->n_adapters; i++) {
+    peft_adapter_free(&e->adapters[i].peft);
+    free(e->adapters[i].name);
+    free(e->adapters[i].folder);
+  }
   tokenizer_close(e->tokenizer);
   store_close(e->store);
   if (e->be != NULL) e->be->close(e->be);
@@ -127,21 +131,26 @@ Status engine_load(Engine *e, Rehearsal rehearsal, const void *args, Error *err)
   TRY(memory_open(&e->memory, e->be, &plan, err));
   llama_place(&e->model, e->be, &e->memory.weights, &e->memory.state);
   TRY(llama_load(&e->model, e->be, e->store, err));
-  if (e->adapter_folder != NULL) {
-    status = lora_load(&e->model.params, e->be, &e->adapter, 0, err);
-    if (status != STATUS_OK) {
-      error_prefix(err, "%s does not fit %s", e->adapter_folder, store_path(e->store));
-      goto done;
-    }
-  }
+  for (int i = 0; i < e->n_adapters; i++)
+    TRY(lora_load(&e->model.params, e->be, &e->adapters[i].peft, i, err));
   e->ctx = make_ctx(&e->model, &e->memory);
   // Not before: an adapter that cannot serve at all is one error, and no poor answers.
-  if (e->warn != NULL && e->warning[0] != '\0') e->warn(e->warning);
+  for (int i = 0; i < e->n_adapters && e->warn != NULL; i++) {
+    if (e->adapters[i].warning[0] != '\0') e->warn(e->adapters[i].warning);
+  }
 done:
   return status;
 }
 
-// ---- ids ----
+// ---- adapters and ids ----
+
+int engine_adapter(const Engine *e, const char *name) {
+  for (int i = 0; i < e->n_adapters; i++) {
+    const char *other = e->adapters[i].name;
+    if (name == NULL ? other == NULL : other != NULL && strcmp(name, other) == 0) return i;
+  }
+  return -1;
+}
 
 static int add_id(int32_t *ids, int n, int64_t id) {
   if (id < 0) return n;

@@ -1,5 +1,5 @@
-// A model ready to run: its files, tokenizer and adapter opened, its memory planned and its weights
-// loaded.
+// A model ready to run: its files, tokenizer and adapters opened, its memory planned and its
+// weights loaded.
 //
 // Two steps, so that what is wrong with a prompt or an input file is said before the weights are
 // read: engine_open reads headers only; engine_load rehearses the largest steps on the null
@@ -14,31 +14,44 @@
 #include "peft_adapter.h"
 #include "tokenizer.h"
 
+typedef struct AdapterSource {
+  const char *name;   // by which requests choose it; NULL: it serves those that choose none
+  const char *folder; // of PEFT's files
+} AdapterSource;
+
 typedef struct EngineOptions {
-  const char *model;                 // a folder, a .safetensors or a .gguf file
-  const char *adapter;               // a PEFT folder, or NULL
-  DType dtype;                       // of weights and activations: DT_F32 or DT_BF16
-  int threads;                       // 0: one a core
-  bool reference;                    // the plain C ops: tests
-  void (*warn)(const char *message); // gets the engine's warning once all has loaded; NULL: nobody
+  const char *model;                    // a folder, a .safetensors or a .gguf file
+  AdapterSource adapters[MAX_ADAPTERS]; // of distinct names
+  int n_adapters;
+  DType dtype;    // of weights and activations: DT_F32 or DT_BF16
+  int threads;    // 0: one a core
+  bool reference; // the plain C ops: tests
+  void (*warn)(
+      const char *message); // gets the adapters' warnings once all has loaded; NULL: nobody
 } EngineOptions;
+
+typedef struct EngineAdapter {
+  PeftAdapter peft;
+  char *name, *folder;
+  TemplateKind template_kind; // TEMPLATE_COUNT: it does not say
+  char warning[1200];         // "" or what a user should know: it was made for other weights
+} EngineAdapter;
 
 typedef struct Engine {
   Backend *be;
   TensorStore *store;
   Llama model;
-  PeftAdapter adapter;
-  char *adapter_folder;          // NULL: no adapter
-  TemplateKind adapter_template; // TEMPLATE_COUNT: the adapter does not say, or there is none
-  Tokenizer *tokenizer;          // NULL: none, and tokenizer_error says why
+  EngineAdapter adapters[MAX_ADAPTERS]; // adapter i of the model
+  int n_adapters;
+  Tokenizer *tokenizer; // NULL: none, and tokenizer_error says why
   Error tokenizer_error;
-  char warning[1200]; // "" or what a user should know: the adapter was made for other weights
   void (*warn)(const char *message); // of the options
   Memory memory;
   Ctx ctx; // of the loaded model; not recording
 } Engine;
 
-// Opens everything but the weights. A tokenizer that cannot be opened is no error here
+// Opens everything but the weights; an adapter that does not fit the model's shapes is found out
+// here. A tokenizer that cannot be opened is no error here
 // (engine_need_tokenizer): scoring ids needs none. On failure nothing is left open.
 Status engine_open(Engine *engine, const EngineOptions *options, Error *err);
 void engine_close(Engine *engine);
@@ -52,6 +65,9 @@ typedef void (*Rehearsal)(Ctx *ctx, Llama *model, Arena *cache, const void *args
 // Afterwards engine->ctx runs the model, and engine->memory.cache has room for what the rehearsal
 // took of it.
 Status engine_load(Engine *engine, Rehearsal rehearsal, const void *args, Error *err);
+
+// The number of the adapter of that name (NULL: the one without); -1: there is none.
+int engine_adapter(const Engine *engine, const char *name);
 
 // The ids that end a text: the model's, the tokenizer's EOS and, for chatml, <|im_end|>.
 // Returns how many; at most ENGINE_STOPS_MAX.

@@ -183,6 +183,31 @@ static Status add_stop(InferOptions *o, const char *text, Error *err) {
   return STATUS_OK;
 }
 
+// NAME=FOLDER, or FOLDER: no name has a slash, so ./a=b is a folder.
+static Status add_adapter(InferOptions *o, char *text, Error *err) {
+  EngineOptions *e = &o->engine;
+  AdapterSource source = {.folder = text};
+  size_t name = strcspn(text, "=/");
+  if (text[name] == '=') {
+    text[name] = '\0';
+    source = (AdapterSource){.name = text, .folder = text + name + 1};
+    if (name == 0) return error_set(err, STATUS_USAGE, "--adapter: expected a name before the =");
+  }
+  if (parse_path("adapter", source.folder, &source.folder, err) != STATUS_OK) return STATUS_USAGE;
+  for (int i = 0; i < e->n_adapters; i++) {
+    const char *other = e->adapters[i].name;
+    if ((other == NULL) != (source.name == NULL)) continue;
+    if (other == NULL)
+      return error_set(err, STATUS_USAGE, "--adapter: two without a name; give NAME=FOLDER");
+    if (strcmp(other, source.name) == 0)
+      return error_set(err, STATUS_USAGE, "--adapter: two of the name '%s'", other);
+  }
+  if (e->n_adapters == MAX_ADAPTERS)
+    return error_set(err, STATUS_USAGE, "--adapter: more than %d of them", MAX_ADAPTERS);
+  e->adapters[e->n_adapters++] = source;
+  return STATUS_OK;
+}
+
 static Status set_sampler(InferOptions *o, int key, const char *text, Error *err) {
   SamplerOptions *s = &o->sampler;
   int64_t seed = 0;
@@ -208,7 +233,7 @@ static Status set(InferOptions *o, int key, char *text, Error *err) {
   case KEY_MODEL:
     return parse_path("model", text, &o->engine.model, err);
   case KEY_ADAPTER:
-    return parse_path("adapter", text, &o->engine.adapter, err);
+    return add_adapter(o, text, err);
   case KEY_PROMPT:
     o->request.prompt = text;
     o->request.prompt_bytes = (int64_t)strlen(text);

@@ -76,6 +76,7 @@ static Status run_generation(const InferOptions *o, Engine *e, double start, Err
     TRY(file_read_all(&from_stdin, &request.prompt_bytes, "/dev/stdin", PROMPT_BYTES_MAX, err));
     request.prompt = from_stdin;
   }
+  request.adapter = engine_adapter(e, NULL);
   TRY(prompt_template(&request, e, &kind, err));
   TRY(prompt_encode(&request, e, kind, &prompt, err));
   GenerateOptions options = {.sampler = o->sampler,

@@ -4,13 +4,19 @@
 
 #include <string.h>
 
+// What the request's adapter was trained with; TEMPLATE_COUNT: there is none, or it does not say.
+static TemplateKind trained_with(const PromptRequest *r, const Engine *e) {
+  return r->adapter >= 0 ? e->adapters[r->adapter].template_kind : TEMPLATE_COUNT;
+}
+
 static Status check_given(const PromptRequest *r, const Engine *e, Error *err) {
   const char *name = template_kind_name(r->template_kind);
-  if (e->adapter_template != TEMPLATE_COUNT && e->adapter_template != r->template_kind) {
+  TemplateKind trained = trained_with(r, e);
+  if (trained != TEMPLATE_COUNT && trained != r->template_kind) {
     return error_set(err, STATUS_USAGE,
                      "--template %s contradicts the adapter, which was trained with %s: leave "
                      "--template out",
-                     name, template_kind_name(e->adapter_template));
+                     name, template_kind_name(trained));
   }
   Status status = template_check(e->tokenizer, r->template_kind, err);
   if (status != STATUS_OK) error_prefix(err, "--template %s", name);
@@ -21,13 +27,14 @@ Status prompt_template(const PromptRequest *r, const Engine *e, TemplateKind *ki
   *kind = r->template_given ? r->template_kind : TEMPLATE_NONE;
   if (r->prompt != NULL && *kind == TEMPLATE_NONE) return STATUS_OK;
   if (r->template_given) return check_given(r, e, err);
-  *kind = e->adapter_template;
-  if (*kind == TEMPLATE_COUNT) { // the adapter does not say
+  *kind = trained_with(r, e);
+  if (*kind == TEMPLATE_COUNT) {
     *kind = template_suits(e->tokenizer, TEMPLATE_CHATML) ? TEMPLATE_CHATML : TEMPLATE_ALPACA;
   }
   Status status = template_check(e->tokenizer, *kind, err);
-  if (status != STATUS_OK) {
-    error_prefix(err, "%s was trained with %s", e->adapter_folder, template_kind_name(*kind));
+  if (status != STATUS_OK && r->adapter >= 0) {
+    error_prefix(err, "%s was trained with %s", e->adapters[r->adapter].folder,
+                 template_kind_name(*kind));
   }
   return status;
 }
@@ -38,7 +45,7 @@ Status prompt_encode(const PromptRequest *r, const Engine *e, TemplateKind kind,
   const char *nul = r->prompt != NULL ? memchr(r->prompt, '\0', (size_t)r->prompt_bytes) : NULL;
   if (nul != NULL && kind != TEMPLATE_NONE) { // it would end the text there
     return error_set(err, STATUS_DATA,
-                     "--prompt: expected a text for the template, found a NUL byte at byte %lld",
+                     "the prompt: expected a text for the template, found a NUL byte at byte %lld",
                      (long long)(nul - r->prompt));
   }
   if (r->prompt != NULL && kind == TEMPLATE_NONE) {
@@ -48,9 +55,7 @@ Status prompt_encode(const PromptRequest *r, const Engine *e, TemplateKind kind,
     template_encode(t, kind, r->prompt != NULL ? r->prompt : r->instruction, r->input, NULL, ids);
   }
   if (ids->n == 0) {
-    return error_set(
-        err, STATUS_USAGE,
-        "--prompt: expected a text, found an empty one: there is nothing to go on with");
+    return error_set(err, STATUS_USAGE, "the prompt is empty: there is nothing to go on with");
   }
   return engine_check_ids(e, ids->ids, ids->n, err);
 }

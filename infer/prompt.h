@@ -9,6 +9,7 @@ typedef struct PromptRequest {
   const char *instruction; //
   const char *input;       // to an instruction; NULL: none
   int64_t prompt_bytes;    // of `prompt`, which may hold NULs
+  int adapter;             // that answers (engine_adapter); -1: none
   bool template_given;
   TemplateKind template_kind; // what was given
 } PromptRequest;

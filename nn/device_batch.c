@@ -2,6 +2,8 @@
 
 #include "check.h"
 
+#include <string.h>
+
 // An i32 row on the device, filled from the host.
 static Tensor upload(Ctx *ctx, const int32_t *values, int64_t rows, int64_t cols,
                      const char *name) {
@@ -25,29 +27,33 @@ static Tensor upload_per_row(Ctx *ctx, const Stream *s, const int32_t *per_seq, 
   return upload(ctx, rows, 1, s->n_rows, name);
 }
 
-static void upload_cache_view(Ctx *ctx, const Stream *s, KvCache *cache, DeviceBatch *out) {
+static void upload_cache_view(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out) {
+  const Stream *s = &batch->tokens;
+  int64_t per_seq = cache->pages_per_seq;
   CHECK(s->n_seqs <= cache->n_seqs, "%lld sequences in a cache of %lld", (long long)s->n_seqs,
         (long long)cache->n_seqs);
   int32_t *slots = host_ints(ctx, s->n_rows), *offset = host_ints(ctx, s->n_seqs),
-          *lens = host_ints(ctx, s->n_seqs);
+          *lens = host_ints(ctx, s->n_seqs), *pages = host_ints(ctx, s->n_seqs * per_seq);
   for (int64_t i = 0; i < s->n_seqs; i++) {
-    offset[i] = cache->lens[i];
-    lens[i] = offset[i] + s->cu_seqlens[i + 1] - s->cu_seqlens[i];
-    CHECK(lens[i] <= cache->max_len, "sequence %lld: %d tokens in a cache of %lld", (long long)i,
-          lens[i], (long long)cache->max_len);
-    for (int32_t r = s->cu_seqlens[i]; r < s->cu_seqlens[i + 1]; r++) {
-      int32_t at = offset[i] + r - s->cu_seqlens[i];
+    int64_t seq = batch->cache_seqs != NULL ? batch->cache_seqs[i] : i;
+    int32_t first = s->cu_seqlens[i], n = s->cu_seqlens[i + 1] - first;
+    kv_cache_reserve(cache, ctx->be, seq, n);
+    offset[i] = cache->lens[seq];
+    lens[i] = offset[i] + n;
+    for (int32_t r = first; r < first + n; r++) {
+      int32_t at = offset[i] + r - first;
       CHECK(s->positions[r] == at, "row %d stands at position %d, its cache at %d", r,
             s->positions[r], at);
-      slots[r] = cache->pages[i * cache->pages_per_seq + at / KV_PAGE] * KV_PAGE + at % KV_PAGE;
+      slots[r] = kv_cache_slot(cache, seq, at);
     }
-    cache->lens[i] = lens[i];
+    cache->lens[seq] = lens[i];
     if (lens[i] > out->max_k) out->max_k = lens[i];
+    memcpy(pages + i * per_seq, cache->pages + seq * per_seq, (size_t)per_seq * sizeof *pages);
   }
   out->slots = upload(ctx, slots, 1, s->n_rows, "cache slots");
   out->offset = upload(ctx, offset, 1, s->n_seqs, "cached lengths");
   out->k_lens = upload(ctx, lens, 1, s->n_seqs, "key lengths");
-  out->pages = upload(ctx, cache->pages, s->n_seqs, cache->pages_per_seq, "page table");
+  out->pages = upload(ctx, pages, s->n_seqs, per_seq, "page table");
 }
 
 void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out) {
@@ -66,6 +72,6 @@ void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch
   if (batch->adapters != NULL) out->adapters = upload_per_row(ctx, s, batch->adapters, "adapters");
   out->label_rows = upload(ctx, batch->label_rows, 1, batch->n_labels, "label rows");
   out->label_ids = upload(ctx, batch->label_ids, 1, batch->n_labels, "label ids");
-  if (cache != NULL) upload_cache_view(ctx, s, cache, out);
+  if (cache != NULL) upload_cache_view(ctx, batch, cache, out);
   arena_release_end(ctx->host, ARENA_HIGH, host);
 }

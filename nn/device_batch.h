@@ -22,9 +22,10 @@ typedef struct DeviceBatch {
   Tensor pages;  // i32 [B,P]; none without
 } DeviceBatch;
 
-// Copies the batch to the device. With a cache (or NULL) sequence s of the batch goes on where the
-// cache's sequence s stands, the cache is advanced by the batch's lengths, and positions are
-// counted from there (batch->tokens.positions must agree: checked).
+// Copies the batch to the device. With a cache (or NULL) each sequence of the batch goes on where
+// its sequence of the cache (Batch.cache_seqs) stands: the cache makes room for it and is advanced
+// by the batch's lengths, and positions are counted from there (batch->tokens.positions must agree:
+// checked).
 void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out);
 
 #endif

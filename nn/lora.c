@@ -112,15 +112,24 @@ static uint64_t name_key(uint64_t seed, const char *name) { // FNV-1a
   return h;
 }
 
-void lora_init_weights(ParamTable *table, Backend *be, uint64_t seed) {
+static bool ends_with(const char *name, const char *tail) {
+  size_t n = strlen(name), t = strlen(tail);
+  return n > t && strcmp(name + n - t, tail) == 0;
+}
+
+void lora_init_weights(ParamTable *table, Backend *be, int index, uint64_t seed) {
+  char a_tail[LORA_TAIL_MAX], b_tail[LORA_TAIL_MAX];
+  lora_tail(a_tail, 'A', index);
+  lora_tail(b_tail, 'B', index);
   for (int64_t i = 0; i < table->n; i++) {
     Param *p = &table->items[i];
-    if (!p->adapter) continue;
+    bool is_a = ends_with(p->name, a_tail);
+    if (!p->adapter || !(is_a || ends_with(p->name, b_tail))) continue;
     Tensor t = p->value.t;
     int64_t n = tensor_count(t);
     float *values = calloc((size_t)n, sizeof *values);
     CHECK(values != NULL, "no memory for an adapter");
-    if (strstr(p->name, ".lora_A") != NULL) {
+    if (is_a) {
       Rng rng = {.key = name_key(seed, p->name)};
       double bound = 1.0 / sqrt((double)t.cols);
       for (int64_t k = 0; k < n; k++) values[k] = (float)((2.0 * rng_uniform(&rng) - 1.0) * bound);

@@ -21,9 +21,9 @@ typedef struct LoraSpec {
 Status lora_attach(ParamTable *table, Linear *const *linears, const int *buckets, int n,
                    const LoraSpec *spec, int index, bool trainable, Error *err);
 
-// A = kaiming_uniform(a = sqrt 5) = U(-1/sqrt(in), 1/sqrt(in)) from (seed, the weight's name); B =
-// 0.
-void lora_init_weights(ParamTable *table, Backend *be, uint64_t seed);
+// Of adapter `index`: A = kaiming_uniform(a = sqrt 5) = U(-1/sqrt(in), 1/sqrt(in)) from (seed, the
+// weight's name); B = 0.
+void lora_init_weights(ParamTable *table, Backend *be, int index, uint64_t seed);
 
 enum { LORA_TAIL_MAX = 32 };
 
@@ -35,10 +35,13 @@ void lora_tail(char tail[LORA_TAIL_MAX], char matrix, int index);
 // The spec of an adapter that was read from a folder; its targets are the adapter's own strings.
 LoraSpec lora_spec_of(const PeftAdapter *adapter);
 
-// Copies an adapter that was read from a folder into the attached A and B of adapter `index`.
-// Module names are the same on both sides. STATUS_DATA, and nothing is copied, when the adapter has
-// a module that the model lacks or that was not attached, lacks one that was, or differs in a
-// shape: the message names the tensor, not the folder.
+// Whether an adapter that was read from a folder is what was attached as adapter `index`; module
+// names are the same on both sides. STATUS_DATA when it has a module that the model lacks or that
+// was not attached, lacks one that was, or differs in a shape: the message names the tensor, not
+// the folder. Needs no memory of the weights.
+Status lora_check(const ParamTable *table, const PeftAdapter *adapter, int index, Error *err);
+
+// Copies it into the attached A and B. Errors: lora_check's, and then nothing is copied.
 Status lora_load(ParamTable *table, Backend *be, const PeftAdapter *adapter, int index, Error *err);
 
 // The attached A and B of adapter `index` as an adapter to write: their values, r, alpha, dropout,

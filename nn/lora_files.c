@@ -61,8 +61,7 @@ static bool has_pair(const PeftAdapter *adapter, const char *module) {
   return false;
 }
 
-Status lora_load(ParamTable *table, Backend *be, const PeftAdapter *adapter, int index,
-                 Error *err) {
+Status lora_check(const ParamTable *table, const PeftAdapter *adapter, int index, Error *err) {
   for (int64_t i = 0; i < adapter->n_pairs; i++) {
     const PeftPair *pair = &adapter->pairs[i];
     if (weight_of_pair(table, pair, adapter->r, 'A', index, err) == NULL) return STATUS_DATA;
@@ -76,6 +75,13 @@ Status lora_load(ParamTable *table, Backend *be, const PeftAdapter *adapter, int
                      "layer is a target of the adapter's config",
                      module);
   }
+  return STATUS_OK;
+}
+
+Status lora_load(ParamTable *table, Backend *be, const PeftAdapter *adapter, int index,
+                 Error *err) {
+  Status status = lora_check(table, adapter, index, err);
+  if (status != STATUS_OK) return status;
   for (int64_t i = 0; i < adapter->n_pairs; i++) {
     const PeftPair *pair = &adapter->pairs[i];
     param_write(be, weight_of_pair(table, pair, adapter->r, 'A', index, err)->value.t, pair->a);

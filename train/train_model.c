@@ -59,7 +59,7 @@ Status train_model_fill(Llama *model, Backend *be, TensorStore *store, const Run
   Status status = llama_load(model, be, store, err);
   if (status != STATUS_OK) return status;
   if (initial->n_pairs == 0) {
-    lora_init_weights(&model->params, be, (uint64_t)config->train.seed);
+    lora_init_weights(&model->params, be, 0, (uint64_t)config->train.seed);
     return STATUS_OK;
   }
   status = lora_load(&model->params, be, initial, 0, err);

@@ -195,7 +195,6 @@ refuse 66 "$work/nothing" "$infer" --model "$work/nothing" --prompt x
 refuse 66 "$work/nowhere" "$infer" --model "$work/gqa" --prompt x --adapter "$work/nowhere"
 mkdir "$work/odd"
 cp tests/golden/tiny_llama/odd80/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/odd"
-# One of other shapes is found out when the weights are there: the message still names its folder.
 refuse 65 'tests/golden/tiny_lora/all does not fit' "$infer" --model "$work/odd" --prompt x --adapter tests/golden/tiny_lora/all
 # One that says it was made for other weights: a warning where it serves, and where it does not only the error.
 adapter_that_says "$work/otherlora" "\"vma_base_hash\":\"$(printf %064d 0)\""

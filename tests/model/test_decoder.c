@@ -1,6 +1,7 @@
 // labels: quick
 // Reading a text through the paged cache gives the logits of the reference, which saw it whole:
-// token by token, in chunks of any size, again after a reset, with an adapter.
+// token by token, in chunks of any size, again after a reset, with an adapter; many texts in a
+// step, sequences that share pages and part, each row with its own adapter or none.
 #include "decoder.h"
 #include "safetensors.h"
 #include "test.h"
@@ -109,8 +110,145 @@ static void test_adapters(void) {
   check_variant("gqa", "tests/golden/tiny_lora/all", "tiny_lora/all");
 }
 
+// ---- many sequences ----
+
+static Decoder open_decoder(Engine *engine, DecoderSize size, int n_adapters) {
+  Error err = {0};
+  Decoder d;
+  EngineOptions options = {.model = tiny_model_folder("gqa"),
+                           .adapters = {{.name = "all", .folder = "tests/golden/tiny_lora/all"},
+                                        {.name = "qv", .folder = "tests/golden/tiny_lora/qv"}},
+                           .n_adapters = n_adapters,
+                           .dtype = DT_F32,
+                           .threads = 1};
+  EXPECT(engine_open(engine, &options, &err) == STATUS_OK, "%s", err.message);
+  EXPECT(engine_load(engine, decoder_rehearse, &size, &err) == STATUS_OK, "%s", err.message);
+  decoder_init(&d, &engine->ctx, &engine->model, &engine->memory.cache, size);
+  return d;
+}
+
+static void close_decoder(Engine *engine, Decoder *d) {
+  decoder_free(d);
+  engine_close(engine);
+}
+
+// Three texts of 65 tokens, by the base and two adapters, in one batch: each begins two steps after
+// the one before it, so that steps hold stretches of prompts and single tokens; slots are not in
+// the order of the texts.
+static void test_adapters_in_one_batch(void) {
+  static const char *const folders[] = {"tiny_lora/all", "tiny_lora/qv", "tiny_llama/gqa"};
+  static const int32_t adapters[] = {0, 1, -1}, slots[] = {2, 0, 1};
+  Engine engine;
+  Decoder d = open_decoder(&engine, (DecoderSize){.max_len = 66, .chunk = 45, .seqs = 3}, 2);
+  Safetensors files[3];
+  int32_t ids[3][65];
+  const void *logits[3];
+  for (int t = 0; t < 3; t++) {
+    int64_t n;
+    open_golden(&files[t], folders[t]);
+    memcpy(ids[t], golden(&files[t], 2, "ids", &n), sizeof ids[t]);
+    logits[t] = golden(&files[t], 2, "logits", &n);
+  }
+  int64_t read[3] = {0};
+  for (int step = 0; read[2] < 65; step++) {
+    DecoderPiece pieces[3];
+    int text_of[3], n = 0;
+    for (int t = 0; t < 3; t++) {
+      if (step < 2 * t || read[t] == 65) continue;
+      int64_t rows = read[t] == 0 ? 40 : 1;
+      text_of[n] = t;
+      pieces[n++] = (DecoderPiece){.seq = slots[t],
+                                   .adapter = adapters[t],
+                                   .ids = ids[t] + read[t],
+                                   .n = rows,
+                                   .ends = true};
+      read[t] += rows;
+    }
+    decoder_step(&d, pieces, n);
+    for (int i = 0; i < n; i++) {
+      int t = text_of[i];
+      double worst = distance(pieces[i].logits, logits[t], read[t] - 1);
+      EXPECT(worst <= bound, "%s, token %lld: off by %g", folders[t], (long long)read[t], worst);
+    }
+  }
+  for (int t = 0; t < 3; t++) safetensors_close(&files[t]);
+  close_decoder(&engine, &d);
+}
+
+// The last logits of a text that is read alone.
+static void alone(const int32_t *ids, int64_t n, float *logits) {
+  Engine engine;
+  Decoder d = open_decoder(&engine, (DecoderSize){.max_len = 200, .chunk = 200}, 0);
+  decoder_feed(&d, ids, n);
+  memcpy(logits, d.logits, V * sizeof *logits);
+  close_decoder(&engine, &d);
+}
+
+static double worst_of(const float *a, const float *b) {
+  double worst = 0;
+  for (int i = 0; i < V; i++) worst = fmax(worst, fabs((double)a[i] - b[i]));
+  return worst;
+}
+
+static void go_on(Decoder *d, const int32_t *last, int64_t n, DecoderPiece *pieces) {
+  for (int32_t i = 0; i < n; i++) {
+    pieces[i] = (DecoderPiece){.seq = i, .adapter = -1, .ids = &last[i], .n = 1, .ends = true};
+  }
+  decoder_step(d, pieces, n);
+}
+
+// A text of 100 tokens parts into three, which are then reordered as beams are: 1 page stays shared
+// by all, the second is copied by whoever goes on in it.
+static void test_sharing(void) {
+  int32_t text[104];
+  for (int32_t i = 0; i < 104; i++) text[i] = (i * 37 + 11) % V;
+  Engine engine;
+  Decoder d =
+      open_decoder(&engine, (DecoderSize){.max_len = 128, .chunk = 100, .seqs = 3, .pages = 5}, 0);
+  KvCache *cache = &d.cache;
+  DecoderPiece pieces[3] = {{.adapter = -1, .ids = text, .n = 100, .ends = true}};
+  decoder_step(&d, pieces, 1);
+  EXPECT(cache->n_spare == 3);
+  kv_cache_share(cache, 0, 3, (int32_t[]){0, 0, 0});
+  EXPECT(cache->n_spare == 3 && cache->lens[1] == 100 && cache->lens[2] == 100);
+  go_on(&d, (int32_t[]){5, 6, 7}, 3, pieces);
+  EXPECT(cache->n_spare == 1 && cache->refs[cache->pages[0]] == 3, "two copies of one page");
+  float expected[V];
+  for (int i = 0; i < 3; i++) {
+    text[100] = 5 + i;
+    alone(text, 101, expected);
+    EXPECT(worst_of(pieces[i].logits, expected) <= bound, "beam %d", i);
+  }
+  kv_cache_share(cache, 0, 3, (int32_t[]){2, 0, 2});
+  EXPECT(cache->n_spare == 2, "beam 1's page is free again");
+  go_on(&d, (int32_t[]){8, 9, 10}, 3, pieces);
+  static const int32_t parent_token[] = {7, 5, 7};
+  for (int i = 0; i < 3; i++) {
+    text[100] = parent_token[i];
+    text[101] = 8 + i;
+    alone(text, 102, expected);
+    EXPECT(worst_of(pieces[i].logits, expected) <= bound, "beam %d after a reorder", i);
+  }
+  // One goes back into the page that all share, and writes other tokens there.
+  kv_cache_truncate(cache, 1, 60);
+  EXPECT(cache->n_spare == 2 && cache->held[1] == 1);
+  go_on(&d, (int32_t[]){1, 1, 1}, 3, pieces);
+  EXPECT(cache->refs[cache->pages[0]] == 2);
+  text[100] = 7, text[101] = 8, text[102] = 1;
+  alone(text, 103, expected);
+  EXPECT(worst_of(pieces[0].logits, expected) <= bound, "written over by a neighbour");
+  text[60] = 1;
+  alone(text, 61, expected);
+  EXPECT(worst_of(pieces[1].logits, expected) <= bound, "after a truncation");
+  decoder_reset(&d);
+  EXPECT(cache->n_spare == 5);
+  close_decoder(&engine, &d);
+}
+
 int main(void) {
   RUN(test_variants);
   RUN(test_adapters);
+  RUN(test_adapters_in_one_batch);
+  RUN(test_sharing);
   return test_done();
 }

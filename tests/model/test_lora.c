@@ -128,7 +128,7 @@ static void initial_values(void) {
   model_open(&m);
   EXPECT(attach(&m, &spec, 0, NULL) == STATUS_OK);
   place(&m);
-  lora_init_weights(&m.params, m.rig.ctx.be, 3);
+  lora_init_weights(&m.params, m.rig.ctx.be, 0, 3);
   float a[2][R * IN], b[Q * R], again[R * IN];
   param_read(m.rig.ctx.be, a[0], m.qkv[0].parts[0].adapters[0].a->value.t);
   param_read(m.rig.ctx.be, a[1], m.qkv[1].parts[0].adapters[0].a->value.t);
@@ -143,12 +143,33 @@ static void initial_values(void) {
          "A lies in [%g, %g]", (double)lowest, (double)highest);
   EXPECT(memcmp(a[0], a[1], sizeof a[0]) != 0, "two layers start alike");
   for (int i = 0; i < Q * R; i++) EXPECT(b[i] == 0);
-  lora_init_weights(&m.params, m.rig.ctx.be, 3);
+  lora_init_weights(&m.params, m.rig.ctx.be, 0, 3);
   param_read(m.rig.ctx.be, again, m.qkv[0].parts[0].adapters[0].a->value.t);
   EXPECT(memcmp(a[0], again, sizeof again) == 0, "the same seed gives other values");
-  lora_init_weights(&m.params, m.rig.ctx.be, 4);
+  lora_init_weights(&m.params, m.rig.ctx.be, 0, 4);
   param_read(m.rig.ctx.be, again, m.qkv[0].parts[0].adapters[0].a->value.t);
   EXPECT(memcmp(a[0], again, sizeof again) != 0, "another seed gives the same values");
+  model_close(&m);
+}
+
+static void initial_values_of_one_adapter(void) {
+  Model m;
+  model_open(&m);
+  EXPECT(attach(&m, &spec, 0, NULL) == STATUS_OK && attach(&m, &spec, 1, NULL) == STATUS_OK);
+  place(&m);
+  Adapter *both = m.qkv[0].parts[0].adapters;
+  float first[R * IN], second[R * IN], b[Q * R], now[Q * R];
+  for (int i = 0; i < Q * R; i++) b[i] = (float)i;
+  lora_init_weights(&m.params, m.rig.ctx.be, 0, 3);
+  param_write(m.rig.ctx.be, both[0].b->value.t, b);
+  param_read(m.rig.ctx.be, first, both[0].a->value.t);
+  lora_init_weights(&m.params, m.rig.ctx.be, 1, 4);
+  param_read(m.rig.ctx.be, second, both[0].a->value.t);
+  param_read(m.rig.ctx.be, now, both[0].b->value.t);
+  EXPECT(memcmp(first, second, sizeof first) == 0 && memcmp(b, now, sizeof b) == 0,
+         "another adapter's values begin anew");
+  param_read(m.rig.ctx.be, second, both[1].a->value.t);
+  EXPECT(memcmp(first, second, sizeof first) != 0 && second[0] != 0);
   model_close(&m);
 }
 
@@ -289,6 +310,7 @@ int main(void) {
   RUN(unknown_target_is_named);
   RUN(scales_and_masks);
   RUN(initial_values);
+  RUN(initial_values_of_one_adapter);
   RUN(load_and_collect);
   RUN(what_does_not_fit_is_named);
   return test_done();

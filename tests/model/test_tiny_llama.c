@@ -152,9 +152,9 @@ static void cached_decoding_is_the_full_forward(void) {
       const LlamaConfig *c = &tiny.model.config;
       KvCache cache;
       int64_t width = c->kv_heads * c->head_dim, before = tiny.rig.memory.cache.low;
-      kv_cache_init(&cache, &tiny.rig.memory.cache, DT_F32, c->layers, width, SEQS, 66);
-      EXPECT(tiny.rig.memory.cache.low - before ==
-             kv_cache_bytes(DT_F32, c->layers, width, SEQS, 66));
+      const KvCacheSize size = {.seqs = SEQS, .max_len = 66};
+      kv_cache_init(&cache, &tiny.rig.memory.cache, DT_F32, c->layers, width, size);
+      EXPECT(tiny.rig.memory.cache.low - before == kv_cache_bytes(DT_F32, c->layers, width, size));
       double d = cached(&tiny, &cache, &g, 25, 50); // 25, 25, then one by one over a page's border
       EXPECT(d <= logit_tolerance, "%s: cached decoding off by %g", variants[v], d);
       EXPECT(cache.lens[2] == 65 && cache.lens[0] == 1);
@@ -186,8 +186,8 @@ static void pages_may_lie_anywhere(void) {
     const LlamaConfig *c = &tiny.model.config;
     KvCache cache;
     kv_cache_init(&cache, &tiny.rig.memory.cache, DT_F32, c->layers, c->kv_heads * c->head_dim,
-                  SEQS, 66);
-    for (int i = 0; i < 2 * SEQS; i++) cache.pages[i] = (i * 5 + 2) % (2 * SEQS);
+                  (KvCacheSize){.seqs = SEQS, .max_len = 66});
+    for (int i = 0; i < 2 * SEQS; i++) cache.spare[i] = (i * 5 + 2) % (2 * SEQS);
     double d = cached(&tiny, &cache, &g, 25, 50);
     EXPECT(d <= logit_tolerance, "off by %g", d);
     kv_cache_free(&cache);

@@ -34,8 +34,11 @@ const char *tiny_model_folder(const char *variant) {
 
 void tiny_engine_open(Engine *engine, const char *variant, const char *adapter) {
   Error err = {0};
-  EngineOptions options = {
-      .model = tiny_model_folder(variant), .adapter = adapter, .dtype = DT_F32, .threads = 1};
+  EngineOptions options = {.model = tiny_model_folder(variant),
+                           .adapters = {{.folder = adapter}},
+                           .n_adapters = adapter != NULL,
+                           .dtype = DT_F32,
+                           .threads = 1};
   if (engine_open(engine, &options, &err) == STATUS_OK) return;
   printf("%s: %s\n", variant, err.message);
   exit(1);
