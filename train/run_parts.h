@@ -50,8 +50,28 @@ Status run_check_checkpoint(const Run *run, Error *err);
 // The number of threads that the backend was given.
 int64_t run_threads(const RunConfig *config);
 
+// run_output.c: what would stop the run at its first file is found before any weight is loaded;
+// makes nothing.
+Status run_claim_output(Run *run, Error *err);
+// Makes and locks the folder; opens metrics.jsonl, writes config.yaml.
+Status run_open_output(Run *run, Error *err);
+
+// run_setup.c: model files that can be refused are, before any time is spent.
+Status run_open_model(Run *run, Error *err);
+Status run_load_data(Run *run, Error *err);
+// The number of steps.
+Status run_plan_course(Run *run, Error *err);
+Status run_open_backend(Run *run, Error *err);
+// Plans the memory, shows the plan, takes the memory.
+Status run_make_trainer(Run *run, Error *err);
+// Weights, adapters and, when going on, the checkpoint.
+Status run_fill_model(Run *run, Error *err);
+
 // run_loop.c: from run->step to the end.
 Status run_loop(Run *run, Error *err);
+
+// run_result.c: the files that are left at the end.
+Status run_write_result(Run *run, Error *err);
 
 // run_show.c
 Status show_config(const RunConfig *config, Error *err);

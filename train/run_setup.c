@@ -1,0 +1,134 @@
+// Setting a run up: its files opened, its data read, its memory planned and filled.
+#include "run_parts.h"
+
+#include "check.h"
+#include "schedule.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static Status check_ids(const Run *run, Error *err) {
+  for (int64_t i = 0; i < run->data.n_ids; i++) {
+    if (run->data.ids[i] >= run->model.config.vocab) {
+      return error_set(err, STATUS_DATA,
+                       "%s: the tokenizer gives id %d, the model has %" PRId64
+                       " embeddings: they do not belong together",
+                       run->config.model.path, run->data.ids[i], run->model.config.vocab);
+    }
+  }
+  return STATUS_OK;
+}
+
+Status run_load_data(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  const RunConfig *c = &run->config;
+  DatasetOptions options = {.template_kind = c->data.template_kind,
+                            .cutoff_len = c->data.cutoff_len,
+                            .train_on_inputs = c->data.train_on_inputs};
+  TRY(dataset_load(&run->data, c->data.path, run->tokenizer, &options, err));
+  TRY(dataset_split(&run->split, &run->data, c->data.val_set_size, (uint64_t)c->train.seed, err));
+  TRY(check_ids(run, err));
+  if (run->data.stats.longest > run->model.config.max_positions) {
+    fprintf(stderr,
+            "vma-train: warning: the longest example has %d tokens, the model's context %" PRId64
+            ": what lies beyond is not learnt well; data.cutoff_len=%" PRId64 " cuts there\n",
+            run->data.stats.longest, run->model.config.max_positions,
+            run->model.config.max_positions);
+  }
+done:
+  return status;
+}
+
+Status run_plan_course(Run *run, Error *err) {
+  const RunConfig *c = &run->config;
+  int64_t batch = c->train.batch_size;
+  run->per_epoch = (run->split.n_train + batch - 1) / batch;
+  run->total = c->train.max_steps > 0 ? c->train.max_steps : c->train.epochs * run->per_epoch;
+  if (run->total > INT32_MAX) {
+    return error_set(err, STATUS_USAGE, "train.epochs: %" PRId64 " steps in all; at most %d are",
+                     run->total, INT32_MAX);
+  }
+  run->warmup = schedule_warmup(c->train.warmup_steps, c->train.warmup_ratio, run->total);
+  run->order = malloc((size_t)run->split.n_train * sizeof *run->order);
+  run->batch = malloc((size_t)batch * sizeof *run->batch);
+  CHECK(run->order != NULL && run->batch != NULL, "no memory for %lld examples",
+        (long long)run->split.n_train);
+  return STATUS_OK;
+}
+
+static const char *const gemm_names[] = {[GEMM_CHOICE_AUTO] = NULL,
+                                         [GEMM_CHOICE_OWN] = "own",
+                                         [GEMM_CHOICE_ONEDNN_F32] = "onednn-f32",
+                                         [GEMM_CHOICE_ONEDNN_BF16] = "onednn-bf16"};
+
+// The GEMM is measured at start-up, and its choice decides the bits: a run that goes on takes what
+// it had before ("onednn-bf16/avx512bf16": the GEMM, and the instruction set of all other ops).
+Status run_open_backend(Run *run, Error *err) {
+  CpuOptions options = {.threads = (int)run->config.train.threads,
+                        .gemm = gemm_names[run->config.train.gemm]};
+  char gemm[64], *isa = NULL;
+  if (run->resume_path != NULL && options.gemm == NULL) {
+    snprintf(gemm, sizeof gemm, "%s", run->resumed.gemm_path);
+    isa = strchr(gemm, '/');
+    if (isa != NULL) *isa++ = '\0';
+    CpuOptions before = {.threads = options.threads, .gemm = gemm, .isa = isa};
+    if (backend_cpu_open(&run->be, &before, NULL) == STATUS_OK) return STATUS_OK;
+  }
+  return backend_cpu_open(&run->be, &options, err);
+}
+
+Status run_open_model(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  LlamaConfig llama;
+  TRY(store_open(&run->store, run->config.model.path, err));
+  TRY(llama_config_load(&llama, run->store, err));
+  TRY(train_model_initial(&run->initial, &run->config, err));
+  TRY(train_model_declare(&run->model, &llama, &run->config, err));
+  TRY(tokenizer_open(&run->tokenizer, run->config.model.path, err));
+done:
+  return status;
+}
+
+Status run_make_trainer(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  MemoryPlan plan;
+  double flops = 0;
+  trainer_init(&run->trainer, &run->config, &run->data, &run->model);
+  run->trainer.stop = run->stop;
+  TRY(checkpoint_buffer_init(&run->buffer, &run->model.params, err));
+  TRY(trainer_plan(&run->trainer, &plan, &flops, err));
+  show_memory(run, &plan, flops);
+  TRY(memory_open(&run->memory, run->be, &plan, err));
+  trainer_place(&run->trainer, run->be, &run->memory);
+done:
+  return status;
+}
+
+Status run_fill_model(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  TRY(train_model_fill(&run->model, run->be, run->store, &run->config, &run->initial, err));
+  TRY(store_hash(run->store, run->base_hash, err));
+  TRY(run_check_checkpoint(run, err)); // an error stands alone: before the warnings
+  if (run->initial.base_hash != NULL && strcmp(run->initial.base_hash, run->base_hash) != 0) {
+    fprintf(stderr, "vma-train: warning: %s was trained on other base weights than %s\n",
+            run->config.lora.init_from, run->config.model.path);
+  }
+  if (run->initial.template_name != NULL &&
+      template_kind_from_name(run->initial.template_name) != run->config.data.template_kind) {
+    fprintf(stderr, "vma-train: warning: %s was trained with data.template=%s, this run has %s\n",
+            run->config.lora.init_from, run->initial.template_name,
+            template_kind_name(run->config.data.template_kind));
+  }
+  if (run->resume_path != NULL) {
+    TRY(checkpoint_restore(run->resume_path, &run->model.params, run->be, err));
+    run->step = run->saved = run->resumed.step;
+    printf("going on from %s\n", run->resume_path);
+  }
+  store_close(run->store);
+  run->store = NULL;
+  peft_adapter_free(&run->initial);
+done:
+  return status;
+}
