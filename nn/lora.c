@@ -50,6 +50,7 @@ static void attach(ParamTable *table, LinearPart *part, const char *module, int 
   adapter->b = param_declare(table, dtype, bucket, 0, true, 2, b_shape, "%s%s", module, tail);
   adapter->a->adapter = adapter->b->adapter = true;
   adapter->a->trainable = adapter->b->trainable = trainable;
+  if (spec->plus) adapter->b->rate = RATE_PLUS;
   double r = (double)spec->r;
   adapter->scale = (float)(spec->alpha / (spec->rank_stabilised ? sqrt(r) : r));
   adapter->dropout = spec->dropout;

@@ -10,9 +10,9 @@ typedef struct LoraSpec {
   float alpha;
   float dropout;
   bool rank_stabilised; // scale alpha / sqrt(r)
+  bool plus;            // B learns at a rate of its own: RATE_PLUS
   int n_targets;
   const char *const *targets; // module names, matched as PEFT does: equal, or the end after a dot
-  uint64_t seed;              // of A's initial values
 } LoraSpec;
 
 // Declares A and B (f32) beside every targeted part of the n linears, as adapter number `index`,

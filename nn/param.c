@@ -82,14 +82,13 @@ static int64_t group_start(const ParamTable *table, int64_t last) {
 
 typedef void (*Visit)(ParamTable *table, Bucket *bucket, Param *param, int64_t offset);
 
-// Visits the trainable params of a bucket in their order of memory; returns the elements they take,
-// unpadded.
-static int64_t bucket_walk(ParamTable *table, Bucket *bucket, Visit visit) {
-  int64_t offset = 0;
+// Visits those of one rate from `offset` on; returns where the next rate's begin.
+static int64_t rate_walk(ParamTable *table, Bucket *bucket, RateGroup rate, int64_t offset,
+                         Visit visit) {
   for (int64_t last = table->n - 1; last >= 0; last--) {
     int64_t start = group_start(table, last);
     const Param *first = &table->items[start];
-    if (first->trainable && first->bucket == bucket->number) {
+    if (first->trainable && first->bucket == bucket->number && first->rate == rate) {
       for (int64_t i = start; i <= last; i++) {
         if (visit != NULL) visit(table, bucket, &table->items[i], offset);
         offset += tensor_count(table->items[i].value.t);
@@ -100,17 +99,26 @@ static int64_t bucket_walk(ParamTable *table, Bucket *bucket, Visit visit) {
   return offset;
 }
 
+// Visits the trainable params of a bucket in their order of memory; returns the elements they take,
+// unpadded.
+static int64_t bucket_walk(ParamTable *table, Bucket *bucket, Visit visit) {
+  int64_t offset = 0;
+  for (int rate = 0; rate < RATE_GROUPS; rate++)
+    offset = rate_walk(table, bucket, (RateGroup)rate, offset, visit);
+  return offset;
+}
+
 static void add_range(ParamTable *table, Bucket *bucket, Param *param, int64_t offset) {
   (void)table;
   int64_t count = tensor_count(param->value.t);
   BucketRange *newest = bucket->n_ranges > 0 ? &bucket->ranges[bucket->n_ranges - 1] : NULL;
-  if (newest != NULL && newest->decayed == param->decayed) {
+  if (newest != NULL && newest->decayed == param->decayed && newest->rate == param->rate) {
     newest->count += count;
     return;
   }
   bucket->ranges = realloc(bucket->ranges, (size_t)(bucket->n_ranges + 1) * sizeof *bucket->ranges);
   CHECK(bucket->ranges != NULL, "no memory for bucket ranges");
-  bucket->ranges[bucket->n_ranges++] = (BucketRange){offset, count, param->decayed};
+  bucket->ranges[bucket->n_ranges++] = (BucketRange){offset, count, param->decayed, param->rate};
 }
 
 static Bucket *bucket_of(ParamTable *table, int number) {

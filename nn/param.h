@@ -4,12 +4,17 @@
 // Frozen weights lie in the `weights` arena. Trainable ones lie in flat buckets: the trainable
 // weights of one block (one `bucket` number) in the order of declaration reversed, which is the
 // order in which the backward finishes them, padded to BUCKET_PAD elements; gradients and moments
-// have the same layout, so norms, clipping and AdamW run over a few large ranges. Weights of one
-// group (q|k|v, gate|up) lie side by side as one matrix, in order of declaration.
+// have the same layout, so norms, clipping and AdamW run over a few large ranges. Weights with
+// another learning rate (LoRA+: B) lie behind the others of their bucket. Weights of one group
+// (q|k|v, gate|up) lie side by side as one matrix, in order of declaration.
 #ifndef VMA_PARAM_H
 #define VMA_PARAM_H
 
 #include "tape.h"
+
+// Learning rates that a run can have at a time: the run's own, and that of LoRA+'s B matrices.
+typedef enum RateGroup { RATE_BASE, RATE_PLUS } RateGroup;
+enum { RATE_GROUPS = 2 };
 
 enum { BUCKET_PAD = 2048, PARAM_NAME_MAX = 160, PARAM_MAX_DIMS = 4 };
 
@@ -19,16 +24,18 @@ typedef struct Param {
   int64_t shape[PARAM_MAX_DIMS];
   DType dtype; // of the resident form
   bool trainable, decayed;
-  bool adapter; // part of a LoRA adapter, not of the model's file
-  int bucket;   // block number: which bucket when trainable
-  int group;    // > 0: side by side with the neighbours of the same number
-  Value value;  // t: [rows, cols] = [shape[0], product of the rest], or [1, n] for one dimension
+  bool adapter;   // part of a LoRA adapter, not of the model's file
+  RateGroup rate; // set before param_make_buckets; one for all weights of a group
+  int bucket;     // block number: which bucket when trainable
+  int group;      // > 0: side by side with the neighbours of the same number
+  Value value;    // t: [rows, cols] = [shape[0], product of the rest], or [1, n] for one dimension
 } Param;
 
 // A stretch of a bucket that AdamW treats alike.
 typedef struct BucketRange {
   int64_t offset, count; // elements; count without the padding
   bool decayed;
+  RateGroup rate;
 } BucketRange;
 
 typedef struct Bucket {

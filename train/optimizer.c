@@ -5,7 +5,7 @@
 void optimizer_place(Optimizer *o, const OptimizerOptions *options, ParamTable *table, Backend *be,
                      Arena *state) {
   *o = (Optimizer){.options = *options, .table = table, .be = be};
-  o->lr = arena_tensor(state, ARENA_LOW, DT_F32, 1, 1, "learning rate");
+  o->lr = arena_tensor(state, ARENA_LOW, DT_F32, 1, RATE_GROUPS, "learning rates");
   o->step = arena_tensor(state, ARENA_LOW, DT_I32, 1, 1, "step");
   o->clip = arena_tensor(state, ARENA_LOW, DT_F32, 1, 2, "clip factor");
   o->sums = arena_tensor(state, ARENA_LOW, DT_F64, 1, table->n_buckets, "sums of squares");
@@ -28,12 +28,12 @@ double optimizer_norm(Optimizer *o) {
 void optimizer_update(Optimizer *o, double lr, int64_t t) {
   CHECK(t >= 1 && t <= INT32_MAX, "step %lld", (long long)t);
   Backend *be = o->be;
-  float rate = (float)lr;
+  float rates[RATE_GROUPS] = {
+      [RATE_BASE] = (float)lr, [RATE_PLUS] = (float)(lr * o->options.plus_ratio)};
   int32_t step = (int32_t)t;
-  be->copy_in(be, o->lr, &rate);
+  be->copy_in(be, o->lr, rates);
   be->copy_in(be, o->step, &step);
-  AdamArgs args = {.lr = o->lr,
-                   .step = o->step,
+  AdamArgs args = {.step = o->step,
                    .clip = o->clip,
                    .beta1 = (float)o->options.beta1,
                    .beta2 = (float)o->options.beta2,
@@ -42,6 +42,7 @@ void optimizer_update(Optimizer *o, double lr, int64_t t) {
     const Bucket *b = &o->table->buckets[i];
     for (int k = 0; k < b->n_ranges; k++) {
       const BucketRange *r = &b->ranges[k];
+      args.lr = tensor_cols(o->lr, r->rate, 1);
       args.decay = r->decayed ? (float)o->options.weight_decay : 0.0f;
       be->adamw(be, tensor_cols(b->w, r->offset, r->count), TENSOR_NONE,
                 tensor_cols(b->m, r->offset, r->count), tensor_cols(b->v, r->offset, r->count),

@@ -1,6 +1,7 @@
 // AdamW over the flat buckets of a weight table: clip by the global norm, then one update a range
-// (decayed or not). What changes from step to step (rate, step number, clip factor) lies in device
-// scalars, so that a step is the same sequence of launches every time.
+// (decayed or not, by rate). What changes from step to step (rates, step number, clip factor) lies
+// in device scalars, so that a step is the same sequence of launches every time. Decay is by the
+// rate of the range, as torch does with parameter groups.
 #ifndef VMA_OPTIMIZER_H
 #define VMA_OPTIMIZER_H
 
@@ -8,14 +9,15 @@
 
 typedef struct OptimizerOptions {
   double beta1, beta2, eps, weight_decay;
-  double clip; // largest gradient norm; 0: no clipping
+  double clip;       // largest gradient norm; 0: no clipping
+  double plus_ratio; // LoRA+: the rate of RATE_PLUS ranges by that of the others
 } OptimizerOptions;
 
 typedef struct Optimizer {
   OptimizerOptions options;
   ParamTable *table;
   Backend *be;
-  Tensor lr;   // f32 [1,1]
+  Tensor lr;   // f32 [1,RATE_GROUPS]
   Tensor step; // i32 [1,1] t, from 1
   Tensor clip; // f32 [1,2] {factor, norm}
   Tensor sums; // f64 [1,buckets]
@@ -30,8 +32,8 @@ void optimizer_place(Optimizer *optimizer, const OptimizerOptions *options, Para
 // Sums run per bucket in a fixed order, in f64.
 double optimizer_norm(Optimizer *optimizer);
 
-// One AdamW update, t counted from 1, after optimizer_norm. A norm that is not finite: no weight
-// and no moment is written.
+// One AdamW update at the base rate lr, t counted from 1, after optimizer_norm. A norm that is not
+// finite: no weight and no moment is written.
 void optimizer_update(Optimizer *optimizer, double lr, int64_t t);
 
 // What a checkpoint keeps of each trainable weight: itself and its two moments.

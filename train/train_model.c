@@ -13,9 +13,9 @@ static LoraSpec lora_spec(const RunConfig *config, const char *words[CONFIG_LIST
                     .alpha = (float)config->lora.alpha,
                     .dropout = (float)config->lora.dropout,
                     .rank_stabilised = config->lora.rank_stabilised,
+                    .plus = config->lora.plus_ratio != 1,
                     .n_targets = config->lora.targets.n,
-                    .targets = words,
-                    .seed = (uint64_t)config->train.seed};
+                    .targets = words};
 }
 
 Status train_model_declare(Llama *model, const LlamaConfig *llama, const RunConfig *config,

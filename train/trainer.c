@@ -81,7 +81,8 @@ void trainer_place(Trainer *t, Backend *be, Memory *memory) {
                               .beta2 = c->train.beta2,
                               .eps = c->train.eps,
                               .weight_decay = c->train.weight_decay,
-                              .clip = c->train.clip};
+                              .clip = c->train.clip,
+                              .plus_ratio = c->lora.plus_ratio};
   optimizer_place(&t->optimizer, &options, &t->model->params, be, &memory->state);
   t->inv_count = arena_tensor(&memory->state, ARENA_LOW, DT_F32, 1, 1, "1 / labels");
   t->loss = arena_tensor(&memory->state, ARENA_LOW, DT_F64, 1, 1, "loss");

@@ -99,6 +99,33 @@ static void everything_trained(void) {
   rig_close(&rig);
 }
 
+// Weights with another rate lie behind the others, and ranges end where the rate changes.
+static void rates_lie_apart(void) {
+  Rig rig;
+  ParamTable t;
+  rig_open(&rig, parity_reference(), DT_F32, 1);
+  declare_model(&t, DT_F32);
+  train(&t, "layers.1.");
+  param_find(&t, "layers.1.o.weight")->rate = RATE_PLUS;
+  param_find(&t, "layers.1.norm.weight")->rate = RATE_PLUS;
+  param_make_buckets(&t);
+  param_place(&t, &rig.memory.weights, &rig.memory.state);
+  const Bucket *b = bucket_numbered(&t, 1);
+  int64_t o = C * C, qkv = (C + 2 * KV) * C, biases = C + 2 * KV;
+  expect_at(&t, b, "layers.1.q.bias", 0);
+  expect_at(&t, b, "layers.1.q.weight", biases);
+  expect_at(&t, b, "layers.1.o.weight", biases + qkv);
+  expect_at(&t, b, "layers.1.norm.weight", biases + qkv + o);
+  EXPECT(b->n_ranges == 4);
+  expect_range(b, 0, 0, biases, false);
+  expect_range(b, 1, biases, qkv, true);
+  expect_range(b, 2, biases + qkv, o, true);
+  expect_range(b, 3, biases + qkv + o, C, false);
+  for (int i = 0; i < 4; i++) EXPECT(b->ranges[i].rate == (i < 2 ? RATE_BASE : RATE_PLUS), "%d", i);
+  param_table_free(&t);
+  rig_close(&rig);
+}
+
 static void one_part_of_a_group_trained(void) {
   Rig rig;
   ParamTable t;
@@ -251,6 +278,7 @@ static void our_mistakes_end_the_program(void) {
 
 int main(void) {
   RUN(everything_trained);
+  RUN(rates_lie_apart);
   RUN(one_part_of_a_group_trained);
   RUN(groups_are_one_matrix);
   RUN(placed_twice);

@@ -173,6 +173,21 @@ static void initial_values_of_one_adapter(void) {
   model_close(&m);
 }
 
+static void plus_gives_b_its_rate(void) {
+  for (int plus = 0; plus < 2; plus++) {
+    Model m;
+    model_open(&m);
+    LoraSpec s = spec;
+    s.plus = plus;
+    EXPECT(attach(&m, &s, 0, NULL) == STATUS_OK);
+    const Adapter *adapter = &m.qkv[0].parts[0].adapters[0];
+    EXPECT(adapter->a->rate == RATE_BASE && adapter->b->rate == (plus ? RATE_PLUS : RATE_BASE));
+    place(&m);
+    EXPECT(m.params.buckets[0].n_ranges == 1 + plus, "%d ranges", m.params.buckets[0].n_ranges);
+    model_close(&m);
+  }
+}
+
 // The adapter that spec describes, with values that tell tensors apart.
 static PeftAdapter adapter_make(void) {
   static const struct {
@@ -311,6 +326,7 @@ int main(void) {
   RUN(scales_and_masks);
   RUN(initial_values);
   RUN(initial_values_of_one_adapter);
+  RUN(plus_gives_b_its_rate);
   RUN(load_and_collect);
   RUN(what_does_not_fit_is_named);
   return test_done();

@@ -1,5 +1,6 @@
 // Training tiny models as transformers, PEFT and torch's AdamW do: the first step's loss and every
-// gradient by name, and ten steps of AdamW with decay groups, clipping and warm-up.
+// gradient by name, and ten steps of AdamW with decay groups, clipping and warm-up; LoRA+ with
+// PEFT's own optimizer.
 #include "optimizer.h"
 #include "schedule.h"
 #include "test.h"
@@ -19,6 +20,12 @@ typedef struct Run {
 } Run;
 
 static const Run right = {.options = reference_options, .lr_late = 0};
+static const Run right_plus = {.options = {.beta1 = 0.9,
+                                           .beta2 = 0.999,
+                                           .eps = 1e-8,
+                                           .weight_decay = 0.1,
+                                           .clip = 1,
+                                           .plus_ratio = 16}};
 
 // The file's name of a weight: PEFT puts a prefix before an adapter's.
 static const char *file_prefix(const Param *p) {
@@ -82,17 +89,24 @@ static double compare_weights(Tiny *tiny, const Safetensors *file, float **initi
   return worst;
 }
 
-static void one_step(Tiny *tiny, Optimizer *optimizer, const Safetensors *file, int k,
+// The batches and first gradients of a training file, and what ten steps on them gave: mostly of
+// the same file.
+typedef struct Reference {
+  const Safetensors *batches, *results;
+} Reference;
+
+static void one_step(Tiny *tiny, Optimizer *optimizer, const Reference *reference, int k,
                      const Run *run, const char *what) {
-  bool check = run == &right;
+  bool check = run == &right || run == &right_plus;
+  const Safetensors *file = reference->results;
   const float *losses = golden_f32(file, NULL, "loss"),
               *norms = golden_f32(file, NULL, "grad_norm"), *rates = golden_f32(file, NULL, "lr");
-  TinyBatch batch = tiny_train_batch(file, k);
+  TinyBatch batch = tiny_train_batch(reference->batches, k);
   double loss = 0;
   param_zero_grads(&tiny->model.params, tiny->rig.ctx.be);
   tiny_loss(tiny, &batch, 1 / (float)batch.batch.n_labels, true, &loss);
   loss /= (double)batch.batch.n_labels;
-  if (check && k == 0) compare_gradients(tiny, file, what);
+  if (check && k == 0) compare_gradients(tiny, reference->batches, what);
   double norm = optimizer_norm(optimizer),
          lr = 1e-3 * schedule_factor(SCHEDULE_LINEAR, k - run->lr_late, WARMUP, STEPS);
   if (k < run->lr_late) lr = 0;
@@ -110,7 +124,7 @@ static void one_step(Tiny *tiny, Optimizer *optimizer, const Safetensors *file, 
 }
 
 // Ten steps; returns compare_weights.
-static double train(Tiny *tiny, const Safetensors *file, const Run *run, const char *what,
+static double train(Tiny *tiny, const Reference *reference, const Run *run, const char *what,
                     char worst_name[PARAM_NAME_MAX]) {
   ParamTable *params = &tiny->model.params;
   Optimizer optimizer;
@@ -119,8 +133,8 @@ static double train(Tiny *tiny, const Safetensors *file, const Run *run, const c
   for (int64_t i = 0; i < params->n; i++) {
     initial[i] = read_tensor(tiny, params->items[i].value.t);
   }
-  for (int k = 0; k < STEPS; k++) one_step(tiny, &optimizer, file, k, run, what);
-  double d = compare_weights(tiny, file, initial, worst_name);
+  for (int k = 0; k < STEPS; k++) one_step(tiny, &optimizer, reference, k, run, what);
+  double d = compare_weights(tiny, reference->results, initial, worst_name);
   for (int64_t i = 0; i < params->n; i++) free(initial[i]);
   free(initial);
   return d;
@@ -134,7 +148,7 @@ static double train_variant(Backend *be, const char *variant, const Run *run,
   snprintf(path, sizeof path, "tiny_llama/%s/train.safetensors", variant);
   golden_open(&file, path);
   tiny_open(&tiny, be, &(TinyOptions){.variant = variant, .train_all = true});
-  double d = train(&tiny, &file, run, variant, worst_name);
+  double d = train(&tiny, &(Reference){&file, &file}, run, variant, worst_name);
   tiny_close(&tiny);
   safetensors_close(&file);
   return d;
@@ -157,7 +171,7 @@ static void all_weights(void) {
 static double train_adapter(Backend *be, const char *name, const Run *run,
                             char worst_name[PARAM_NAME_MAX]) {
   Tiny tiny;
-  Safetensors file;
+  Safetensors file, plus = {0};
   PeftAdapter adapter;
   Error err;
   char path[200];
@@ -166,12 +180,18 @@ static double train_adapter(Backend *be, const char *name, const Run *run,
   snprintf(path, sizeof path, "tests/golden/tiny_lora/%s", name);
   EXPECT(peft_adapter_read(&adapter, path, &err) == STATUS_OK, "%s", err.message);
   LoraSpec spec = lora_spec_of(&adapter);
+  spec.plus = run->options.plus_ratio != 0;
+  if (spec.plus) {
+    snprintf(path, sizeof path, "tiny_lora/%s/plus.safetensors", name);
+    golden_open(&plus, path);
+  }
   tiny_open(&tiny, be, &(TinyOptions){.variant = "gqa", .lora = {&spec}, .train_lora = true});
   EXPECT(lora_load(&tiny.model.params, be, &adapter, 0, &err) == STATUS_OK, "%s", err.message);
-  double d = train(&tiny, &file, run, name, worst_name);
+  double d = train(&tiny, &(Reference){&file, spec.plus ? &plus : &file}, run, name, worst_name);
   tiny_close(&tiny);
   peft_adapter_free(&adapter);
   safetensors_close(&file);
+  safetensors_close(&plus);
   return d;
 }
 
@@ -185,6 +205,20 @@ static void adapters_only(void) {
       printf("  lora %-3s %-10s %-48s %.2g\n", names[i], tiny_backend(b)->gemm_path, name, d);
     }
   }
+}
+
+static void lora_plus(void) {
+  for (int b = 0; b < TINY_BACKENDS; b++) {
+    char name[PARAM_NAME_MAX] = "";
+    double d = train_adapter(tiny_backend(b), "all", &right_plus, name);
+    EXPECT(d <= 1e-3, "%s off by %g of its change", name, d);
+    printf("  lora+    %-10s %-48s %.2g\n", tiny_backend(b)->gemm_path, name, d);
+  }
+  Run other = right_plus;
+  other.options.plus_ratio = 15;
+  char name[PARAM_NAME_MAX] = "";
+  double d = train_adapter(tiny_backend(0), "all", &other, name);
+  EXPECT(d >= 30e-3, "another ratio moves the weights' changes by %g only", d);
 }
 
 static void faults_are_seen(void) {
@@ -211,6 +245,7 @@ static void faults_are_seen(void) {
 int main(void) {
   RUN(all_weights);
   RUN(adapters_only);
+  RUN(lora_plus);
   RUN(faults_are_seen);
   return test_done();
 }

@@ -43,10 +43,16 @@ def trainable(model):
     return {k: p for k, p in model.named_parameters() if p.requires_grad}
 
 
-def optimizer(model, lr, decay, warmup, steps):
+def optimizer(model, lr, decay, warmup, steps, plus=None):
     """torch's AdamW with the Trainer's groups (no decay for norms and biases), transformers' linear
-    schedule: step k (from 0) runs at lr * lambda(k), so with a warm-up the first one at 0."""
+    schedule: step k (from 0) runs at lr * lambda(k), so with a warm-up the first one at 0. plus:
+    PEFT's LoRA+ groups, with that ratio of B's rate to A's."""
     from transformers import get_linear_schedule_with_warmup
+    if plus is not None:
+        from peft.optimizers import create_loraplus_optimizer
+        opt = create_loraplus_optimizer(model, torch.optim.AdamW, lr=lr, loraplus_lr_ratio=plus,
+                                        loraplus_weight_decay=decay, betas=(0.9, 0.999), eps=1e-8)
+        return opt, get_linear_schedule_with_warmup(opt, warmup, steps)
     plain = [p for k, p in trainable(model).items() if k.endswith("bias") or "norm" in k]
     decayed = [p for k, p in trainable(model).items() if not (k.endswith("bias") or "norm" in k)]
     groups = [{"params": decayed, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
@@ -54,9 +60,9 @@ def optimizer(model, lr, decay, warmup, steps):
     return opt, get_linear_schedule_with_warmup(opt, warmup, steps)
 
 
-def run(model, batches, lr, decay, warmup, clip, autocast=False, after_first=None, log=None):
+def run(model, batches, lr, decay, warmup, clip, plus=None, autocast=False, after_first=None, log=None):
     """Trains over the batches; returns {loss, grad_norm (before clipping), lr}, f32 [steps]."""
-    opt, schedule = optimizer(model, lr, decay, warmup, len(batches))
+    opt, schedule = optimizer(model, lr, decay, warmup, len(batches), plus)
     curve = {"loss": [], "grad_norm": [], "lr": []}
     for step, sequences in enumerate(batches):
         opt.zero_grad()

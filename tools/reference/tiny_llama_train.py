@@ -11,15 +11,18 @@ tests/golden/tiny_llama/<mha|gqa|biases>/train.safetensors
     loss, grad_norm, lr   f32 [10]   before step k's update; the norm before clipping; step k's rate
     grad.<name>           f32        step 0's gradient of every weight, before clipping
     final.<name>          f32        the weights after the ten steps
-tests/golden/tiny_lora/<qv|all>/
+tests/golden/tiny_lora/<qv|all|ranks>/
     adapter_config.json, adapter_model.safetensors       PEFT's folder over tiny_llama/gqa: r 4,
         alpha 8, no dropout, A = refcommon.lora_a, B = 0.5 n / sqrt(r); targets q_proj,v_proj / all
-        seven linears of a block
+        seven linears of a block / "all-linear", rank-stabilised, with patterns of ranks and alphas
     expected.safetensors
         seq<i>.ids, seq<i>.logits                        as in tiny_llama, with the adapter
         step<k>.*, loss, grad_norm, lr, grad.<name>, final.<name>   as above; <name> as in
                                                          adapter_model.safetensors; every adapter
                                                          matrix is decayed
+tests/golden/tiny_lora/all/plus.safetensors
+    loss, grad_norm, lr, final.<name>                    the same ten steps with PEFT's LoRA+
+                                                         optimizer: B at 16 times the rate of A
 
     python tools/reference/tiny_llama_train.py [--check]
 --check writes nothing and compares with the stored files. Either way the script prints how far the
@@ -40,8 +43,16 @@ from refcommon import CHECK, GOLDEN, integers, lora_a, normal, record, save, str
 
 SCRIPT, SEED, STEPS = "tiny_llama_train.py", 5, 10
 HYPER = dict(lr=1e-3, decay=0.1, warmup=2, clip=1.0)
-LORA = {"qv": ["q_proj", "v_proj"],
-        "all": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]}
+LORA = {"qv": dict(target_modules=["q_proj", "v_proj"]),
+        "all": dict(target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
+                                    "down_proj"]),
+        # Keys that match one another's modules, in the order in which PEFT saves them (sorted: the
+        # first that matches counts).
+        "ranks": dict(target_modules="all-linear", use_rslora=True,
+                      rank_pattern={"down_proj": 6, "layers.0.self_attn.q_proj": 2,
+                                    r"model\.layers\.1\..*_proj": 3},
+                      alpha_pattern={r".*\.1\..*(gate|up)_proj": 5.5, "o_proj": 12})}
+PLUS = 16.0
 
 
 def batches():
@@ -137,13 +148,13 @@ def saved_name(k):
 
 def lora_model(base, case):
     model = get_peft_model(load(base), LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, bias="none",
-                                                  target_modules=LORA[case], task_type="CAUSAL_LM"))
+                                                  task_type="CAUSAL_LM", **LORA[case]))
     for k, p in reftrain.trainable(model).items():
         r, width = p.shape
         if ".lora_A." in k:
             w = lora_a(SEED, saved_name(k), r, width)
         else:
-            w = (0.5 / 2.0 * normal(SEED, saved_name(k), (r, width))).astype(np.float32)
+            w = (0.5 / np.sqrt(width) * normal(SEED, saved_name(k), (r, width))).astype(np.float32)
         p.data.copy_(torch.from_numpy(w))
     return model
 
@@ -176,6 +187,21 @@ def lora(case):
     save(f"{folder}/expected.safetensors", out, SCRIPT, SEED)
 
 
+def lora_plus():
+    base, folder = f"{GOLDEN}/tiny_llama/gqa", f"{GOLDEN}/tiny_lora/all"
+    HYPER["plus"] = PLUS
+    out = with_faults("lora all, LoRA+", lambda: lora_model(base, "all"), saved_name)
+    HYPER["plus"] = PLUS - 1
+    change = train(lora_model(base, "all"), saved_name)[1]
+    HYPER.pop("plus")
+    start = {saved_name(k): p for k, p in reftrain.trainable(lora_model(base, "all")).items()}
+    worst = max((torch.linalg.norm(out[f"final.{k}"] - start[k] - change[k])
+                 / torch.linalg.norm(change[k])).item() for k in change)
+    print(f"  fault: ratio {PLUS - 1:g}: ten steps {worst:.1e}")
+    save(f"{folder}/plus.safetensors",
+         {k: v for k, v in out.items() if not k.startswith(("step", "grad."))}, SCRIPT, SEED)
+
+
 def main():
     torch.set_num_threads(1)
     for variant in ("mha", "gqa", "biases"):
@@ -185,6 +211,7 @@ def main():
         save(f"{folder}/train.safetensors", out, SCRIPT, SEED)
     for case in LORA:
         lora(case)
+    lora_plus()
 
 
 if __name__ == "__main__":
