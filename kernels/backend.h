@@ -263,7 +263,60 @@ typedef struct CpuOptions {
 
 Status backend_cpu_open(Backend **out, const CpuOptions *options, Error *err);
 
-// Distinct fake addresses, no memory, no arithmetic; counts launches, flops and bytes.
+// ---- what ops cost ----
+
+// Ops whose time goes by the same law.
+typedef enum OpKind {
+  OP_GEMM,           // linear
+  OP_GEMM_BACK_X,    //
+  OP_GEMM_BACK_W,    //
+  OP_LORA,           // down, up, back
+  OP_ATTENTION,      //
+  OP_ATTENTION_BACK, //
+  OP_NORM,           // both norms, forward and backward
+  OP_ROPE,           // with the split
+  OP_ACT,            // activations and gates
+  OP_LOSS,           // cross entropy, log_probs, the loss's sum
+  OP_ROWS,           // embedding, gather, scatter
+  OP_ELEMENT,        // fill, cast, add, dropout
+  OP_OPTIMIZER,      // norms of gradients, clipping, AdamW
+  OP_COPY,           // copy_in, copy_out
+  OP_KINDS
+} OpKind;
+
+// "GEMM", "norm", ...
+const char *op_kind_name(OpKind kind);
+
+// How fast a device is at one kind; 0: no bound.
+typedef struct OpRate {
+  double flops[2]; // a second, by the activations' dtype: DT_F32, DT_BF16
+  double bytes;    // a second
+} OpRate;
+
+typedef struct OpRates {
+  OpRate kind[OP_KINDS];
+  double launch; // seconds that every op takes besides
+} OpRates;
+
+// All ops of a kind so far.
+typedef struct OpCost {
+  int64_t launches;
+  double flops, bytes;    // as in BackendCounts
+  double seconds;         // by the roofline, op by op: launch + max(flops / rate, bytes / rate)
+  double compute_seconds; // of these, where flops were the bound
+} OpCost;
+
+// Distinct fake addresses, no memory, no arithmetic; counts launches, flops and bytes, and prices
+// them once it has rates.
 Status backend_null_open(Backend **out, Error *err);
+void backend_null_price(Backend *null, const OpRates *rates);
+
+// A null backend over another one, to measure it: the ops are counted and then run, `seconds` are
+// those of the clock. Does not close the other one.
+Status backend_meter_open(Backend **out, Backend *below, Error *err);
+
+// [OP_KINDS] of a null backend or a meter, and back to none.
+const OpCost *backend_costs(const Backend *null);
+void backend_costs_clear(Backend *null);
 
 #endif

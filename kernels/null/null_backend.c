@@ -1,6 +1,7 @@
 // The null backend: every op checks its arguments and is counted; nothing is computed and no memory
 // is behind the addresses. A rehearsal of a step on it gives the step's exact peak memory, and its
-// flops and bytes the least time that a device can take.
+// flops and bytes, with a device's rates, the time that the device will take. As a meter it counts
+// the same and hands every op on to a backend that computes.
 //
 // What is counted
 //   launches  ops; copies are none
@@ -17,12 +18,18 @@
 //             which is exact when all sequences are of the largest length and an upper bound else.
 #include "op_check.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct NullBackend {
   Backend base;
-  uintptr_t next; // the next address that was never given out
+  uintptr_t next;       // the next address that was never given out
+  Backend *below;       // runs the ops; NULL: nothing does
+  BackendCounts booked; // what is in `costs` already
+  OpRates rates;
+  OpCost costs[OP_KINDS];
 } NullBackend;
 
 // Far above what a process can own, so that an access faults instead of hitting somebody's memory.
@@ -57,6 +64,42 @@ static void count_dropout(Backend *be, const Dropout *d) {
   if (d->p > 0) MOVES(be, d->step, d->sequences, d->positions);
 }
 
+static double seconds_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// Books what was counted since the last op under its kind.
+static void book(NullBackend *null, OpKind kind, DType dtype, double start) {
+  BackendCounts *now = &null->base.counts, *booked = &null->booked;
+  OpCost *cost = &null->costs[kind];
+  const OpRate *rate = &null->rates.kind[kind];
+  int64_t launches = now->launches - booked->launches;
+  double flops = now->flops - booked->flops, bytes = now->bytes - booked->bytes;
+  double per_second = rate->flops[dtype == DT_BF16 ? 1 : 0];
+  double compute = per_second > 0 ? flops / per_second : 0;
+  double traffic = rate->bytes > 0 ? bytes / rate->bytes : 0;
+  double seconds = fmax(compute, traffic) + (double)launches * null->rates.launch;
+  if (null->below != NULL) seconds = seconds_now() - start;
+  cost->launches += launches;
+  cost->flops += flops;
+  cost->bytes += bytes;
+  cost->seconds += seconds;
+  if (compute > traffic) cost->compute_seconds += seconds;
+  *booked = *now;
+}
+
+// The end of every op, with its counts made: runs it where a backend is below, and books it. `f` is
+// the tensor whose dtype is that of the arithmetic.
+#define RUN(be, kind, f, op, ...)                                                                  \
+  do {                                                                                             \
+    NullBackend *null_ = (NullBackend *)(be);                                                      \
+    double start_ = null_->below != NULL ? seconds_now() : 0;                                      \
+    if (null_->below != NULL) null_->below->op(null_->below, __VA_ARGS__);                         \
+    book(null_, kind, (f).dtype, start_);                                                          \
+  } while (0)
+
 // ---- life and memory ----
 
 static void null_close(Backend *be) {
@@ -65,6 +108,7 @@ static void null_close(Backend *be) {
 
 static Status null_mem_alloc(Backend *be, int64_t bytes, void **out, Error *err) {
   NullBackend *null = (NullBackend *)be;
+  if (null->below != NULL) return null->below->mem_alloc(null->below, bytes, out, err);
   uintptr_t room = UINTPTR_MAX - null->next;
   if (bytes < 0 || (uintptr_t)bytes > room - 2 * address_gap) {
     return error_set(err, STATUS_MEMORY, "no %lld bytes of addresses are left", (long long)bytes);
@@ -75,66 +119,76 @@ static Status null_mem_alloc(Backend *be, int64_t bytes, void **out, Error *err)
 }
 
 static void null_mem_free(Backend *be, void *memory, int64_t bytes) {
-  (void)be, (void)memory, (void)bytes; // addresses are not given out twice
+  Backend *below = ((NullBackend *)be)->below; // fake addresses are not given out twice
+  if (below != NULL) below->mem_free(below, memory, bytes);
 }
 
 static void null_copy_in(Backend *be, Tensor dst, const void *src) {
-  (void)src;
   MOVES(be, dst);
+  RUN(be, OP_COPY, dst, copy_in, dst, src);
 }
 
 static void null_copy_out(Backend *be, void *dst, Tensor src) {
   MOVES(be, src);
   size_t bytes = (size_t)size_of(src);
   if (bytes > 0) memset(dst, 0, bytes); // what is read back is at least always the same
+  RUN(be, OP_COPY, src, copy_out, dst, src);
 }
 
 static void null_sync(Backend *be) {
-  (void)be;
+  Backend *below = ((NullBackend *)be)->below;
+  if (below != NULL) below->sync(below);
 }
 
 // ---- element-wise ----
 
 static void null_fill(Backend *be, Tensor y, double value) {
-  (void)value;
   op_check_fill(be, y);
   MOVES(be, y);
+  RUN(be, OP_ELEMENT, y, fill, y, value);
 }
 
 static void null_cast(Backend *be, Tensor y, Tensor x) {
   op_check_cast(be, y, x);
   MOVES(be, y, x);
+  RUN(be, OP_ELEMENT, y, cast, y, x);
 }
 
 static void null_add(Backend *be, Tensor y, Tensor a, Tensor b) {
   op_check_add(be, y, a, b);
   MOVES(be, y, a, b);
+  RUN(be, OP_ELEMENT, y, add, y, a, b);
 }
 
 static void null_dropout_acc(Backend *be, Tensor y, Tensor x, const Dropout *dropout) {
   op_check_dropout_acc(be, y, x, dropout);
   MOVES(be, y, y, x);
   count_dropout(be, dropout);
+  RUN(be, OP_ELEMENT, y, dropout_acc, y, x, dropout);
 }
 
 static void null_act(Backend *be, Tensor y, Tensor x, Activation kind) {
   op_check_act(be, y, x, kind);
   MOVES(be, y, x);
+  RUN(be, OP_ACT, y, act, y, x, kind);
 }
 
 static void null_act_back_acc(Backend *be, Tensor dx, Tensor dy, Tensor x, Activation kind) {
   op_check_act_back_acc(be, dx, dy, x, kind);
   MOVES(be, dx, dx, dy, x);
+  RUN(be, OP_ACT, dx, act_back_acc, dx, dy, x, kind);
 }
 
 static void null_glu(Backend *be, Tensor y, Tensor gu, Activation kind) {
   op_check_glu(be, y, gu, kind);
   MOVES(be, y, gu);
+  RUN(be, OP_ACT, y, glu, y, gu, kind);
 }
 
 static void null_glu_back_acc(Backend *be, Tensor dgu, Tensor dy, Tensor gu, Activation kind) {
   op_check_glu_back_acc(be, dgu, dy, gu, kind);
   MOVES(be, dgu, dgu, dy, gu);
+  RUN(be, OP_ACT, dgu, glu_back_acc, dgu, dy, gu, kind);
 }
 
 // ---- rows ----
@@ -143,52 +197,58 @@ static void null_embedding(Backend *be, Tensor y, Tensor table, Tensor ids) {
   op_check_embedding(be, y, table, ids);
   MOVES(be, y, ids);
   be->counts.bytes += size_of_rows(table, y.rows);
+  RUN(be, OP_ROWS, y, embedding, y, table, ids);
 }
 
 static void null_embedding_back_acc(Backend *be, Tensor dtable, Tensor dy, Tensor ids) {
   op_check_embedding_back_acc(be, dtable, dy, ids);
   MOVES(be, dy, ids);
   be->counts.bytes += 2 * size_of_rows(dtable, dy.rows);
+  RUN(be, OP_ROWS, dtable, embedding_back_acc, dtable, dy, ids);
 }
 
 static void null_gather_rows(Backend *be, Tensor y, Tensor x, Tensor rows) {
   op_check_gather_rows(be, y, x, rows);
   MOVES(be, y, rows);
   be->counts.bytes += size_of_rows(x, y.rows);
+  RUN(be, OP_ROWS, y, gather_rows, y, x, rows);
 }
 
 static void null_scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows) {
   op_check_scatter_rows_acc(be, dx, dy, rows);
   MOVES(be, dy, rows);
   be->counts.bytes += 2 * size_of_rows(dx, dy.rows);
+  RUN(be, OP_ROWS, dx, scatter_rows_acc, dx, dy, rows);
 }
 
 // ---- norms ----
 
 static void null_rmsnorm(Backend *be, Tensor z, Tensor y, Tensor rstd, Tensor x, Tensor d, Tensor w,
                          float eps) {
-  (void)eps;
   op_check_rmsnorm(be, z, y, rstd, x, d, w);
   MOVES(be, z, y, rstd, x, d, w);
+  RUN(be, OP_NORM, z, rmsnorm, z, y, rstd, x, d, w, eps);
 }
 
 static void null_rmsnorm_back_acc(Backend *be, Tensor dx, Tensor dw, Tensor dy, Tensor z,
                                   Tensor rstd, Tensor w) {
   op_check_rmsnorm_back_acc(be, dx, dw, dy, z, rstd, w);
   MOVES(be, dx, dx, dw, dw, dy, z, rstd, w);
+  RUN(be, OP_NORM, dx, rmsnorm_back_acc, dx, dw, dy, z, rstd, w);
 }
 
 static void null_layernorm(Backend *be, Tensor z, Tensor y, Tensor mean, Tensor rstd, Tensor x,
                            Tensor d, Tensor w, Tensor b, float eps) {
-  (void)eps;
   op_check_layernorm(be, z, y, mean, rstd, x, d, w, b);
   MOVES(be, z, y, mean, rstd, x, d, w, b);
+  RUN(be, OP_NORM, z, layernorm, z, y, mean, rstd, x, d, w, b, eps);
 }
 
 static void null_layernorm_back_acc(Backend *be, Tensor dx, Tensor dw, Tensor db, Tensor dy,
                                     Tensor z, Tensor mean, Tensor rstd, Tensor w) {
   op_check_layernorm_back_acc(be, dx, dw, db, dy, z, mean, rstd, w);
   MOVES(be, dx, dx, dw, dw, db, db, dy, z, mean, rstd, w);
+  RUN(be, OP_NORM, dx, layernorm_back_acc, dx, dw, db, dy, z, mean, rstd, w);
 }
 
 // ---- attention ----
@@ -204,6 +264,7 @@ static void null_rope_split(Backend *be, Tensor q, Tensor k, Tensor v, Tensor qk
   MOVES(be, q, qkv);
   be->counts.bytes += size_of_rows(k, qkv.rows) + size_of_rows(v, qkv.rows);
   count_rope(be, args);
+  RUN(be, OP_ROPE, q, rope_split, q, k, v, qkv, args);
 }
 
 static void null_rope_split_back_acc(Backend *be, Tensor dqkv, Tensor dq, Tensor dk, Tensor dv,
@@ -211,6 +272,7 @@ static void null_rope_split_back_acc(Backend *be, Tensor dqkv, Tensor dq, Tensor
   op_check_rope_split_back_acc(be, dqkv, dq, dk, dv, args);
   MOVES(be, dqkv, dqkv, dq, dk, dv);
   count_rope(be, args);
+  RUN(be, OP_ROPE, dq, rope_split_back_acc, dqkv, dq, dk, dv, args);
 }
 
 static double attention_pairs(Tensor q, const AttentionArgs *a) {
@@ -238,6 +300,7 @@ static void null_attention(Backend *be, Tensor o, Tensor lse, Tensor q, Tensor k
   be->counts.bytes += size_of_rows(k, keys) + size_of_rows(v, keys);
   count_attention_args(be, args);
   be->counts.flops += 4.0 * (double)args->head_dim * attention_pairs(q, args);
+  RUN(be, OP_ATTENTION, q, attention, o, lse, q, k, v, args);
 }
 
 static void null_attention_back_acc(Backend *be, Tensor dq, Tensor dk, Tensor dv, Tensor dbias,
@@ -249,6 +312,7 @@ static void null_attention_back_acc(Backend *be, Tensor dq, Tensor dk, Tensor dv
   be->counts.bytes += 3 * (size_of_rows(k, keys) + size_of_rows(v, keys));
   count_attention_args(be, args);
   be->counts.flops += 10.0 * (double)args->head_dim * attention_pairs(q, args);
+  RUN(be, OP_ATTENTION_BACK, q, attention_back_acc, dq, dk, dv, dbias, d_o, o, lse, q, k, v, args);
 }
 
 // ---- linear ----
@@ -257,20 +321,24 @@ static void null_linear(Backend *be, Tensor y, Tensor x, Tensor w, Tensor bias, 
   op_check_linear(be, y, x, w, bias);
   MOVES(be, y, acc ? y : TENSOR_NONE, x, w, bias);
   count_gemm(be, x.rows, w.rows, w.cols);
+  RUN(be, OP_GEMM, x, linear, y, x, w, bias, acc);
 }
 
 static void null_linear_back_x_acc(Backend *be, Tensor dx, Tensor dy, Tensor w) {
   op_check_linear_back_x_acc(be, dx, dy, w);
   MOVES(be, dx, dx, dy, w);
   count_gemm(be, dy.rows, w.rows, w.cols);
+  RUN(be, OP_GEMM_BACK_X, dy, linear_back_x_acc, dx, dy, w);
 }
 
 static void null_linear_back_w_acc(Backend *be, Tensor dw, Tensor db, Tensor dy, Tensor x) {
   op_check_linear_back_w_acc(be, dw, db, dy, x);
   MOVES(be, dw, dw, db, db, dy);
-  if (!tensor_given(dw)) return;
-  MOVES(be, x);
-  count_gemm(be, dy.rows, dy.cols, x.cols);
+  if (tensor_given(dw)) {
+    MOVES(be, x);
+    count_gemm(be, dy.rows, dy.cols, x.cols);
+  }
+  RUN(be, OP_GEMM_BACK_W, dy, linear_back_w_acc, dw, db, dy, x);
 }
 
 // ---- LoRA ----
@@ -281,20 +349,20 @@ static void null_lora_down(Backend *be, Tensor t, Tensor x, Tensor a, RowSelect 
   MOVES(be, t, x, a, select.adapters);
   count_dropout(be, dropout);
   count_gemm(be, x.rows, a.rows, a.cols);
+  RUN(be, OP_LORA, x, lora_down, t, x, a, select, dropout);
 }
 
 static void null_lora_up_acc(Backend *be, Tensor y, Tensor t, Tensor b, float scale,
                              RowSelect select) {
-  (void)scale;
   op_check_lora_up_acc(be, y, t, b, select);
   MOVES(be, y, y, t, b, select.adapters);
   count_gemm(be, y.rows, b.rows, b.cols);
+  RUN(be, OP_LORA, y, lora_up_acc, y, t, b, scale, select);
 }
 
 static void null_lora_back_acc(Backend *be, Tensor dx, Tensor da, Tensor db, Tensor dt, Tensor dy,
                                Tensor t, Tensor x, Tensor a, Tensor b, float scale,
                                RowSelect select, const Dropout *dropout) {
-  (void)scale;
   op_check_lora_back_acc(be, dx, da, db, dt, dy, t, x, a, b, select, dropout);
   MOVES(be, dx, dx, da, da, db, db, dt, dy, b, select.adapters);
   count_dropout(be, dropout);
@@ -311,6 +379,7 @@ static void null_lora_back_acc(Backend *be, Tensor dx, Tensor da, Tensor db, Ten
     MOVES(be, a);
     count_gemm(be, x.rows, a.rows, a.cols);
   }
+  RUN(be, OP_LORA, dy, lora_back_acc, dx, da, db, dt, dy, t, x, a, b, scale, select, dropout);
 }
 
 // ---- losses ----
@@ -320,12 +389,14 @@ static void null_cross_entropy(Backend *be, Tensor loss, Tensor logits, Tensor t
   op_check_cross_entropy(be, loss, logits, targets, args);
   MOVES(be, loss, logits, targets);
   if (args->grad) MOVES(be, logits, args->inv_count);
+  RUN(be, OP_LOSS, logits, cross_entropy, loss, logits, targets, args);
 }
 
 static void null_log_probs(Backend *be, Tensor log_probs, Tensor best, Tensor logits,
                            Tensor targets) {
   op_check_log_probs(be, log_probs, best, logits, targets);
   MOVES(be, log_probs, best, logits, targets);
+  RUN(be, OP_LOSS, logits, log_probs, log_probs, best, logits, targets);
 }
 
 // ---- reductions and the optimizer ----
@@ -333,17 +404,19 @@ static void null_log_probs(Backend *be, Tensor log_probs, Tensor best, Tensor lo
 static void null_sum_acc(Backend *be, Tensor out, Tensor x) {
   op_check_sum_acc(be, out, x);
   MOVES(be, out, out, x);
+  RUN(be, OP_LOSS, out, sum_acc, out, x);
 }
 
 static void null_sum_squares(Backend *be, Tensor out, Tensor x) {
   op_check_sum_squares(be, out, x);
   MOVES(be, out, x);
+  RUN(be, OP_OPTIMIZER, out, sum_squares, out, x);
 }
 
 static void null_clip_factor(Backend *be, Tensor clip, Tensor sums, float max_norm) {
-  (void)max_norm;
   op_check_clip_factor(be, clip, sums);
   MOVES(be, clip, sums);
+  RUN(be, OP_OPTIMIZER, clip, clip_factor, clip, sums, max_norm);
 }
 
 static void null_adamw(Backend *be, Tensor w, Tensor master, Tensor m, Tensor v, Tensor g,
@@ -355,6 +428,7 @@ static void null_adamw(Backend *be, Tensor w, Tensor master, Tensor m, Tensor v,
   } else {
     MOVES(be, w);
   }
+  RUN(be, OP_OPTIMIZER, w, adamw, w, master, m, v, g, args);
 }
 
 static const Backend null_ops = {
@@ -400,10 +474,45 @@ static const Backend null_ops = {
     .adamw = null_adamw,
 };
 
-Status backend_null_open(Backend **out, Error *err) {
+Status backend_meter_open(Backend **out, Backend *below, Error *err) {
   NullBackend *null = malloc(sizeof *null);
   if (null == NULL) return error_set(err, STATUS_MEMORY, "no memory for the null backend");
-  *null = (NullBackend){.base = null_ops, .next = first_address};
+  *null = (NullBackend){.base = null_ops, .next = first_address, .below = below};
+  if (below != NULL) {
+    null->base.name = below->name;
+    null->base.gemm_path = below->gemm_path;
+  }
   *out = &null->base;
   return STATUS_OK;
+}
+
+Status backend_null_open(Backend **out, Error *err) {
+  return backend_meter_open(out, NULL, err);
+}
+
+void backend_null_price(Backend *be, const OpRates *rates) {
+  ((NullBackend *)be)->rates = *rates;
+}
+
+const OpCost *backend_costs(const Backend *be) {
+  return ((const NullBackend *)be)->costs;
+}
+
+void backend_costs_clear(Backend *be) {
+  NullBackend *null = (NullBackend *)be;
+  memset(null->costs, 0, sizeof null->costs);
+  null->booked = be->counts;
+}
+
+const char *op_kind_name(OpKind kind) {
+  static const char *const names[OP_KINDS] = {
+      [OP_GEMM] = "GEMM forward",   [OP_GEMM_BACK_X] = "GEMM dx",
+      [OP_GEMM_BACK_W] = "GEMM dw", [OP_LORA] = "LoRA",
+      [OP_ATTENTION] = "attention", [OP_ATTENTION_BACK] = "attention back",
+      [OP_NORM] = "norm",           [OP_ROPE] = "rotary",
+      [OP_ACT] = "activation",      [OP_LOSS] = "loss",
+      [OP_ROWS] = "rows",           [OP_ELEMENT] = "element-wise",
+      [OP_OPTIMIZER] = "optimizer", [OP_COPY] = "copies",
+  };
+  return names[kind];
 }
