@@ -29,23 +29,40 @@ static int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
-static BatchBounds batch_bounds(const RunConfig *config, const Dataset *data) {
+// Sequences of a global batch that one rank works on.
+static int64_t rank_batch(const RunConfig *config) {
+  return (config->train.batch_size + config->dist.ranks - 1) / config->dist.ranks;
+}
+
+DataOutline data_outline(const RunConfig *config, const Dataset *data) {
   CHECK(data->n > 0, "no examples");
-  int64_t batch = config->train.batch_size, micro = config->train.micro_tokens;
+  int64_t batch = rank_batch(config), labelled = 0;
   int32_t *lengths = malloc((size_t)data->n * sizeof *lengths);
   int32_t *labels = malloc((size_t)data->n * sizeof *labels);
   CHECK(lengths != NULL && labels != NULL, "no memory for %lld lengths", (long long)data->n);
   for (int64_t i = 0; i < data->n; i++) {
     lengths[i] = data->examples[i].n;
     labels[i] = label_count(&data->examples[i]);
+    labelled += labels[i];
   }
-  BatchBounds b = {.rows = sum_of_largest(lengths, data->n, batch)};
-  b.longest = lengths[0];
-  b.rows = smaller(b.rows, micro > b.longest ? micro : b.longest);
-  b.labels = smaller(b.rows, sum_of_largest(labels, data->n, batch));
-  b.seqs = smaller(batch, b.rows / lengths[data->n - 1]);
+  DataOutline o = {.train = data->n,
+                   .mean_len = (double)data->n_ids / (double)data->n,
+                   .mean_labels = (double)labelled / (double)data->n,
+                   .batch_tokens = sum_of_largest(lengths, data->n, batch),
+                   .batch_labels = sum_of_largest(labels, data->n, batch)};
+  o.longest = lengths[0];
+  o.shortest = lengths[data->n - 1];
   free(lengths);
   free(labels);
+  return o;
+}
+
+BatchBounds batch_bounds(const DataOutline *o, const RunConfig *config) {
+  int64_t micro = config->train.micro_tokens;
+  BatchBounds b = {.longest = o->longest};
+  b.rows = smaller(o->batch_tokens, micro > o->longest ? micro : o->longest);
+  b.labels = smaller(b.rows, o->batch_labels);
+  b.seqs = smaller(rank_batch(config), b.rows / o->shortest);
   return b;
 }
 
@@ -55,15 +72,21 @@ int64_t trainer_checkpoint_blocks(const RunConfig *config, int64_t layers) {
   return blocks > 0 && blocks < layers ? blocks : layers;
 }
 
+void trainer_init_dry(Trainer *t, const RunConfig *config, const DataOutline *outline,
+                      Llama *model) {
+  *t = (Trainer){.config = config, .model = model, .bounds = batch_bounds(outline, config)};
+  model->checkpoint_blocks = trainer_checkpoint_blocks(config, model->config.layers);
+}
+
 void trainer_init(Trainer *t, const RunConfig *config, const Dataset *data, Llama *model) {
-  *t = (Trainer){.config = config, .data = data, .model = model};
-  t->bounds = batch_bounds(config, data);
+  DataOutline outline = data_outline(config, data);
+  trainer_init_dry(t, config, &outline, model);
+  t->data = data;
   packed_batch_init(&t->packed, t->bounds.rows, t->bounds.seqs);
   size_t batch = (size_t)config->train.batch_size;
   t->lengths = calloc(batch, sizeof *t->lengths);
   t->ends = calloc(batch, sizeof *t->ends);
   CHECK(t->lengths != NULL && t->ends != NULL, "no memory for a batch of %zu", batch);
-  model->checkpoint_blocks = trainer_checkpoint_blocks(config, model->config.layers);
 }
 
 void trainer_free(Trainer *t) {
@@ -109,10 +132,8 @@ static void run_micro_batch(Trainer *t, const Batch *batch, bool train) {
 
 // ---- the memory plan ----
 
-// A batch as large as the bounds in every respect. Its ids are never read: the null backend
-// computes nothing. Returns the FLOPs of its forward and backward.
-static double run_worst_case(Trainer *t) {
-  BatchBounds b = t->bounds;
+void trainer_drill(Trainer *t, const BatchBounds *shape, bool train) {
+  BatchBounds b = *shape;
   int32_t *rows = calloc((size_t)b.rows, sizeof *rows), *zeros = calloc((size_t)b.rows + 1, 4);
   int32_t *cu = calloc((size_t)b.seqs + 1, sizeof *cu);
   CHECK(rows != NULL && zeros != NULL && cu != NULL, "no memory for a rehearsal");
@@ -129,15 +150,16 @@ static double run_worst_case(Trainer *t) {
                  .label_rows = rows,
                  .label_ids = zeros,
                  .global_index = zeros};
-  run_micro_batch(t, &batch, true);
-  double flops = t->ctx.be->counts.flops;
-  optimizer_norm(&t->optimizer);
-  optimizer_update(&t->optimizer, 0, 1);
-  run_micro_batch(t, &batch, false);
+  run_micro_batch(t, &batch, train);
   free(rows);
   free(zeros);
   free(cu);
-  return flops;
+}
+
+void trainer_drill_update(Trainer *t) {
+  param_zero_grads(&t->model->params, t->ctx.be);
+  optimizer_norm(&t->optimizer);
+  optimizer_update(&t->optimizer, 0, 1);
 }
 
 Status trainer_plan(Trainer *t, MemoryPlan *plan, double *flops, Error *err) {
@@ -147,7 +169,10 @@ Status trainer_plan(Trainer *t, MemoryPlan *plan, double *flops, Error *err) {
   TRY(backend_null_open(&be, err));
   TRY(memory_open_rehearsal(&memory, be, err));
   trainer_place(t, be, &memory);
-  double counted = run_worst_case(t);
+  trainer_drill(t, &t->bounds, true);
+  double counted = be->counts.flops;
+  trainer_drill_update(t);
+  trainer_drill(t, &t->bounds, false);
   *plan = memory_peak(&memory);
   if (flops != NULL) *flops = counted;
 done:

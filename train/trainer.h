@@ -18,10 +18,25 @@
 
 #include <signal.h>
 
+// What a plan has to know of the data.
+typedef struct DataOutline {
+  int64_t train, held_out;      // examples
+  double mean_len, mean_labels; // tokens of an example
+  int64_t longest, shortest;
+  // The most that the sequences of one rank's part of a global batch can have together.
+  int64_t batch_tokens, batch_labels;
+  bool assumed; // there is no data
+} DataOutline;
+
+// Of all examples, counted as `train`: the caller knows the split.
+DataOutline data_outline(const RunConfig *config, const Dataset *data);
+
 // The largest micro-batch that the data can make.
 typedef struct BatchBounds {
   int64_t rows, seqs, labels, longest;
 } BatchBounds;
+
+BatchBounds batch_bounds(const DataOutline *outline, const RunConfig *config);
 
 typedef struct Trainer {
   const RunConfig *config;
@@ -47,6 +62,9 @@ int64_t trainer_checkpoint_blocks(const RunConfig *config, int64_t layers);
 // `config`, `data` and `model` outlive the trainer. The model's weights are declared, its buckets
 // made.
 void trainer_init(Trainer *trainer, const RunConfig *config, const Dataset *data, Llama *model);
+// Without data: for rehearsals.
+void trainer_init_dry(Trainer *trainer, const RunConfig *config, const DataOutline *outline,
+                      Llama *model);
 void trainer_free(Trainer *trainer);
 
 // Rehearses training and evaluation on the null backend: what memory_open has to be asked for.
@@ -56,6 +74,12 @@ Status trainer_plan(Trainer *trainer, MemoryPlan *plan, double *flops, Error *er
 // Gives weights, gradients, moments and scalars their memory on `be`. Weights are not set yet,
 // moments are zero.
 void trainer_place(Trainer *trainer, Backend *be, Memory *memory);
+
+// After placing: one micro-batch of that shape, forward and (to train) backward; and what a step
+// does besides its micro-batches. What is computed means nothing; the null backend counts it, and a
+// meter measures it.
+void trainer_drill(Trainer *trainer, const BatchBounds *shape, bool train);
+void trainer_drill_update(Trainer *trainer);
 
 typedef struct StepResult {
   double loss;      // mean over the labels of the global batch
