@@ -47,6 +47,13 @@ Status config_check(const RunConfig *config, Error *err) {
   return STATUS_OK;
 }
 
+Status config_check_plan(const RunConfig *config, Error *err) {
+  if (config->model.preset[0] != '\0' || config->model.path[0] != '\0') return STATUS_OK;
+  return error_set(err, STATUS_USAGE,
+                   "a plan needs a model: model.path=... (its files), or model.preset=llama-7b (a "
+                   "model's sizes, without files)");
+}
+
 Status config_read_file(RunConfig *config, const char *path, Error *err) {
   Status status = STATUS_OK;
   char *text = NULL;
@@ -63,15 +70,20 @@ done:
   return status;
 }
 
-Status config_load(RunConfig *config, const char *path, const char *const *overrides, int n,
+Status config_read(RunConfig *config, const char *path, const char *const *overrides, int n,
                    Error *err) {
   Status status = STATUS_OK;
   config_defaults(config);
   if (path != NULL) TRY(config_read_file(config, path, err));
   for (int i = 0; i < n; i++) TRY(config_override(config, overrides[i], err));
-  TRY(config_check(config, err));
 done:
   return status;
+}
+
+Status config_load(RunConfig *config, const char *path, const char *const *overrides, int n,
+                   Error *err) {
+  Status status = config_read(config, path, overrides, n, err);
+  return status == STATUS_OK ? config_check(config, err) : status;
 }
 
 static void print_cut(char *out, size_t room, const ConfigOption *option, const RunConfig *config) {

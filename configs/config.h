@@ -156,8 +156,10 @@ typedef struct RunConfig {
 void config_defaults(RunConfig *config);
 
 // The defaults, then the file (path may be NULL: none), then the n "key=value" overrides in their
-// order (of two for one key the last counts), then config_check. Lists on the command line:
-// lora.targets=q_proj,v_proj.
+// order (of two for one key the last counts). Lists on the command line:
+// lora.targets=q_proj,v_proj. config_load is config_read, then config_check.
+Status config_read(RunConfig *config, const char *path, const char *const *overrides, int n,
+                   Error *err);
 Status config_load(RunConfig *config, const char *path, const char *const *overrides, int n,
                    Error *err);
 
@@ -168,6 +170,8 @@ Status config_read_text(RunConfig *config, const char *name, const void *text, i
                         Error *err);
 Status config_override(RunConfig *config, const char *key_value, Error *err);
 Status config_check(const RunConfig *config, Error *err);
+// What a plan without a run needs: a model's path or preset.
+Status config_check_plan(const RunConfig *config, Error *err);
 
 // The config as YAML that reads back to the same config (the effective config of a run); with
 // `explain`, each key stands under a comment with its meaning, legal values and default. To be

@@ -1,4 +1,5 @@
 // vma-train: the command line around train_run.
+#include "dry_run.h"
 #include "quote.h"
 #include "run.h"
 #include "standard_streams.h"
@@ -21,6 +22,7 @@ static const char doc[] =
     "  vma-train --config configs/lora_smollm2.yaml train.lr=1e-4 output.dir=runs/slow\n"
     "  vma-train --config configs/lora_smollm2.yaml resume=auto\n"
     "  vma-train --config configs/lora_smollm2.yaml --print-config\n"
+    "  vma-train --config configs/lora_3090.yaml --dry-run\n"
     "\n"
     "Only three keys have no default: model.path (a Hugging Face folder or a GGUF file), data.path "
     "(a JSON list or JSONL of instruction, input, output) and output.dir. In output.dir a run "
@@ -31,15 +33,21 @@ static const char doc[] =
     "exits with 75; the same command "
     "with resume=auto goes on from there to the same bits. A second one ends at once.\n"
     "\n"
-    "Exit status: 0 done; 2 a mistake in the command line or config; 65 a file with bad content; "
+    "Exit status: 0 done; 2 a mistake in the command line or config, or a dry run whose plan does "
+    "not fit the device; 65 a file with bad content; "
     "66 a file that is missing; 71 not enough memory; 74 reading or writing failed (full disk); "
     "75 stopped by a signal; 1 anything else.";
 
-enum { OPTION_PRINT_CONFIG = 256, OPTION_THREADS };
+enum { OPTION_PRINT_CONFIG = 256, OPTION_THREADS, OPTION_DRY_RUN };
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "The run's config (YAML)", 0},
     {"print-config", OPTION_PRINT_CONFIG, 0, 0,
      "Print the config as it would be used, each key under its meaning, and exit", 0},
+    {"dry-run", OPTION_DRY_RUN, 0, 0,
+     "Show the memory that the run would take, to the byte, and an estimate of its time, on this "
+     "CPU "
+     "or on plan.device, and exit; with model.preset no files are needed",
+     0},
     {"threads", OPTION_THREADS, "N", 0, "The same as train.threads=N; 0: one a core", 0},
     {0},
 };
@@ -49,7 +57,7 @@ typedef struct Arguments {
   const char **overrides; // [argc] "key=value"
   int n_overrides;
   char threads[64];
-  bool print_config;
+  bool print_config, dry_run;
 } Arguments;
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
@@ -61,6 +69,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     return 0;
   case OPTION_PRINT_CONFIG:
     a->print_config = true;
+    return 0;
+  case OPTION_DRY_RUN:
+    a->dry_run = true;
     return 0;
   case OPTION_THREADS:
     snprintf(a->threads, sizeof a->threads, "train.threads=%.40s", arg);
@@ -83,9 +94,7 @@ static Status print_config(const Arguments *a, Error *err) {
   Status status = STATUS_OK;
   char *text = NULL;
   RunConfig config;
-  config_defaults(&config);
-  if (a->config != NULL) TRY(config_read_file(&config, a->config, err));
-  for (int i = 0; i < a->n_overrides; i++) TRY(config_override(&config, a->overrides[i], err));
+  TRY(config_read(&config, a->config, a->overrides, a->n_overrides, err));
   text = config_dump(&config, true);
   if (text == NULL) TRY(error_set(err, STATUS_MEMORY, "no memory for the config's text"));
   if (fputs(text, stdout) == EOF || fflush(stdout) != 0)
@@ -93,6 +102,17 @@ static Status print_config(const Arguments *a, Error *err) {
 done:
   free(text);
   return status;
+}
+
+// Needs less of the config than a run, and ends with STATUS_USAGE where the run would not fit.
+static Status plan_only(const Arguments *a, Error *err) {
+  static RunConfig config;
+  bool fits = false;
+  Status status = config_read(&config, a->config, a->overrides, a->n_overrides, err);
+  if (status == STATUS_OK) status = config_check_plan(&config, err);
+  if (status == STATUS_OK) status = dry_run(&config, &fits, err);
+  if (status != STATUS_OK || fits) return status;
+  return error_set(err, STATUS_USAGE, "the run does not fit the device's memory");
 }
 
 static volatile sig_atomic_t stop;
@@ -124,6 +144,7 @@ static Status run(const Arguments *a, Error *err) {
   if (a->print_config) return print_config(a, err);
   if (a->config == NULL && a->n_overrides == 0)
     return error_set(err, STATUS_USAGE, "no --config FILE; --help says how to use this program");
+  if (a->dry_run) return plan_only(a, err);
   Status status = config_load(&config, a->config, a->overrides, a->n_overrides, err);
   if (status != STATUS_OK) return status;
   watch_signals();

@@ -38,6 +38,7 @@ Status train_run(const RunConfig *config, const volatile sig_atomic_t *stop, Err
   run->first_eval = run->last_eval = NAN;
   run->metrics.fd = run->lock = -1;
   run->checkpoints = text_format("%s/checkpoints", config->output.dir);
+  TRY(run_check_here(config, err));
   TRY(run_find_checkpoint(run, err));
   TRY(run_claim_output(run, err));
   TRY(run_open_model(run, err));

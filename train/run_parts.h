@@ -4,6 +4,7 @@
 
 #include "checkpoint.h"
 #include "metrics.h"
+#include "plan.h"
 #include "progress.h"
 #include "tokenizer.h"
 #include "train_model.h"
@@ -26,6 +27,7 @@ typedef struct Run {
   DatasetSplit split;
   Llama model;
   Backend *be;
+  RunPlan plan;
   Memory memory;
   Trainer trainer;
   CheckpointBuffer buffer;
@@ -59,6 +61,13 @@ Status run_open_output(Run *run, Error *err);
 // run_setup.c: model files that can be refused are, before any time is spent.
 Status run_open_model(Run *run, Error *err);
 Status run_load_data(Run *run, Error *err);
+// The data and its split, without a run.
+Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *config,
+                     const Tokenizer *tokenizer, Error *err);
+// What the CPU backend is opened with, afresh.
+CpuOptions run_cpu_options(const RunConfig *config);
+// STATUS_USAGE for a config that only a plan can be made of: of several ranks, of another device.
+Status run_check_here(const RunConfig *config, Error *err);
 // The number of steps.
 Status run_plan_course(Run *run, Error *err);
 Status run_open_backend(Run *run, Error *err);
@@ -76,6 +85,5 @@ Status run_write_result(Run *run, Error *err);
 // run_show.c
 Status show_config(const RunConfig *config, Error *err);
 void show_data(const Run *run);
-void show_memory(const Run *run, const MemoryPlan *plan, double flops);
 
 #endif

@@ -21,6 +21,8 @@ Status run_write_result(Run *run, Error *err) {
     printf("held-out loss: %.4f after %" PRId64 " steps\n", run->last_eval, run->total);
   }
   printf("adapter: %s\n", path);
+  PlanUse use = plan_use(&run->memory);
+  plan_show_use(&run->plan, &use);
 done:
   free(path);
   peft_adapter_free(&adapter);

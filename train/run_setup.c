@@ -9,6 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+Status run_check_here(const RunConfig *config, Error *err) {
+  if (config->dist.ranks > 1) {
+    return error_set(err, STATUS_USAGE,
+                     "dist.ranks: this version trains in one process, not in %" PRId64
+                     "; --dry-run shows what they would take, dist.ranks=1 trains here",
+                     config->dist.ranks);
+  }
+  if (!device_is_cpu(config->plan.device)) {
+    return error_set(err, STATUS_USAGE,
+                     "plan.device: this version trains on this machine's CPU, not on %s; --dry-run "
+                     "shows what it would take there, plan.device=cpu trains here",
+                     config->plan.device);
+  }
+  return STATUS_OK;
+}
+
 static Status check_ids(const Run *run, Error *err) {
   for (int64_t i = 0; i < run->data.n_ids; i++) {
     if (run->data.ids[i] >= run->model.config.vocab) {
@@ -21,14 +37,21 @@ static Status check_ids(const Run *run, Error *err) {
   return STATUS_OK;
 }
 
-Status run_load_data(Run *run, Error *err) {
+Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *c,
+                     const Tokenizer *tokenizer, Error *err) {
   Status status = STATUS_OK;
-  const RunConfig *c = &run->config;
   DatasetOptions options = {.template_kind = c->data.template_kind,
                             .cutoff_len = c->data.cutoff_len,
                             .train_on_inputs = c->data.train_on_inputs};
-  TRY(dataset_load(&run->data, c->data.path, run->tokenizer, &options, err));
-  TRY(dataset_split(&run->split, &run->data, c->data.val_set_size, (uint64_t)c->train.seed, err));
+  TRY(dataset_load(data, c->data.path, tokenizer, &options, err));
+  TRY(dataset_split(split, data, c->data.val_set_size, (uint64_t)c->train.seed, err));
+done:
+  return status;
+}
+
+Status run_load_data(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  TRY(run_read_data(&run->data, &run->split, &run->config, run->tokenizer, err));
   TRY(check_ids(run, err));
   if (run->data.stats.longest > run->model.config.max_positions) {
     fprintf(stderr,
@@ -63,11 +86,15 @@ static const char *const gemm_names[] = {[GEMM_CHOICE_AUTO] = NULL,
                                          [GEMM_CHOICE_ONEDNN_F32] = "onednn-f32",
                                          [GEMM_CHOICE_ONEDNN_BF16] = "onednn-bf16"};
 
+CpuOptions run_cpu_options(const RunConfig *config) {
+  return (CpuOptions){.threads = (int)config->train.threads,
+                      .gemm = gemm_names[config->train.gemm]};
+}
+
 // The GEMM is measured at start-up, and its choice decides the bits: a run that goes on takes what
 // it had before ("onednn-bf16/avx512bf16": the GEMM, and the instruction set of all other ops).
 Status run_open_backend(Run *run, Error *err) {
-  CpuOptions options = {.threads = (int)run->config.train.threads,
-                        .gemm = gemm_names[run->config.train.gemm]};
+  CpuOptions options = run_cpu_options(&run->config);
   char gemm[64], *isa = NULL;
   if (run->resume_path != NULL && options.gemm == NULL) {
     snprintf(gemm, sizeof gemm, "%s", run->resumed.gemm_path);
@@ -91,16 +118,28 @@ done:
   return status;
 }
 
+// Both before any memory is taken: the device's is what is free now.
+static Status make_plan(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  Device device;
+  DataOutline outline = data_outline(&run->config, &run->data);
+  outline.train = run->split.n_train;
+  outline.held_out = run->split.n_held_out;
+  TRY(device_measure(&device, run->be, &run->config, &run->model.config, &outline, err));
+  TRY(plan_make(&run->plan, &run->config, &run->model.config, &outline, &device, err));
+  printf("# backend: %s, %s\n", run->be->name, run->be->gemm_path);
+  plan_show(&run->plan, &run->config);
+done:
+  return status;
+}
+
 Status run_make_trainer(Run *run, Error *err) {
   Status status = STATUS_OK;
-  MemoryPlan plan;
-  double flops = 0;
+  TRY(make_plan(run, err));
   trainer_init(&run->trainer, &run->config, &run->data, &run->model);
   run->trainer.stop = run->stop;
   TRY(checkpoint_buffer_init(&run->buffer, &run->model.params, err));
-  TRY(trainer_plan(&run->trainer, &plan, &flops, err));
-  show_memory(run, &plan, flops);
-  TRY(memory_open(&run->memory, run->be, &plan, err));
+  TRY(memory_open(&run->memory, run->be, &run->plan.arenas, err));
   trainer_place(&run->trainer, run->be, &run->memory);
 done:
   return status;

@@ -31,29 +31,3 @@ void show_data(const Run *run) {
          run->total, run->per_epoch, run->warmup);
   fflush(stdout);
 }
-
-static void memory_line(const char *name, int64_t bytes, int64_t total, const char *what) {
-  printf("%-11s %12.1f MiB  %5.1f %%  %s\n", name, (double)bytes / (1 << 20),
-         total > 0 ? 100.0 * (double)bytes / (double)total : 0.0, what);
-}
-
-void show_memory(const Run *run, const MemoryPlan *p, double flops) {
-  const BatchBounds *b = &run->trainer.bounds;
-  int64_t copy = run->buffer.count * (int64_t)sizeof(float);
-  int64_t data = run->data.n_ids * 4 + run->data.n * (int64_t)sizeof(Example);
-  int64_t total = p->weights + p->state + p->step + p->cache + p->host + copy + data;
-  printf("# memory: %s (%s), micro-batches of at most %" PRId64 " tokens, %" PRId64
-         " sequences, %" PRId64 " labels; %.3g FLOPs each\n",
-         run->be->name, run->be->gemm_path, b->rows, b->seqs, b->labels, flops);
-  memory_line("weights", p->weights, total, "base weights and adapters");
-  memory_line("state", p->state, total, "gradients and moments");
-  memory_line("step", p->step, total, "activations");
-  memory_line("cache", p->cache, total, "keys and values of generation");
-  memory_line("host", p->host, total, "the tape's records");
-  memory_line("checkpoint", copy, total, "the copy that checkpoints are written from");
-  memory_line("data", data, total, "token ids");
-  memory_line("total", total, total, "");
-  printf("trained: %" PRId64 " of %" PRId64 " weights\n\n", param_count(&run->model.params, true),
-         param_count(&run->model.params, false));
-  fflush(stdout);
-}

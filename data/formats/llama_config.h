@@ -56,6 +56,12 @@ Status llama_config_from_folder(LlamaConfig *config, const char *folder, Error *
 
 Status llama_config_from_gguf(LlamaConfig *config, const Gguf *gguf, Error *err);
 
+// A published model's sizes by name ("llama-7b"), for plans without files; token ids are LLaMA's
+// and mean nothing. weights, if not NULL: how many it is known to have. An unknown name is
+// STATUS_USAGE with the nearest, or all. llama_preset_name: of preset i, NULL behind the last.
+Status llama_config_preset(LlamaConfig *config, int64_t *weights, const char *name, Error *err);
+const char *llama_preset_name(int i);
+
 // inv_freq[i], i < D / 2, with its scaling, to the bit as torch computes it (models.md 1.4: e =
 // (float)(2i) / (float)D, p = (float)pow(theta, e), 1.0f / p; scalings in f32).
 void llama_config_inv_freq(const LlamaConfig *config, float *inv_freq);

@@ -1,0 +1,144 @@
+// The rates of this machine's CPU: a small model of the run's widths takes a step on the run's own
+// backend, metered by kinds of ops.
+#include "devices.h"
+
+#include "check.h"
+#include "train_model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+  LAYERS = 2,
+  VOCAB_MOST = 8192,
+  WIDTH_MOST = 1024, // wider products are no faster
+  REPEATS = 3,       // the first one, which makes primitives and scratch, does not count
+  ROWS_LEAST = 64,
+};
+static const double flops_wanted = 1e10; // of one repeat
+
+// What the kernel says can be had without swapping.
+static double free_gib(void) {
+  double kib = 0;
+  char line[128];
+  FILE *file = fopen("/proc/meminfo", "re");
+  if (file == NULL) return 0;
+  while (fgets(line, sizeof line, file) != NULL) {
+    if (strncmp(line, "MemAvailable:", 13) == 0) kib = strtod(line + 13, NULL);
+  }
+  fclose(file);
+  return kib / (1 << 20);
+}
+
+// The run's model with few layers and tokens; a very wide one narrowed in all its parts alike.
+static LlamaConfig small_model(const LlamaConfig *llama) {
+  LlamaConfig c = *llama;
+  if (c.layers > LAYERS) c.layers = LAYERS;
+  if (c.vocab > VOCAB_MOST) c.vocab = VOCAB_MOST;
+  while (c.hidden > WIDTH_MOST && c.kv_heads % 2 == 0) {
+    c.hidden /= 2;
+    c.ffn /= 2;
+    c.heads /= 2;
+    c.kv_heads /= 2;
+  }
+  return c;
+}
+
+// Without what speaks of single layers, which may not be there.
+static void small_config(RunConfig *c, const RunConfig *config) {
+  *c = *config;
+  c->lora.rank_pattern.n = c->lora.alpha_pattern.n = c->train.freeze.n = 0;
+  c->dist.ranks = 1;
+}
+
+static DataOutline small_outline(const RunConfig *config, const LlamaConfig *llama,
+                                 const DataOutline *outline) {
+  double block = (double)llama->hidden *
+                 (2.0 * (double)(llama->heads + llama->kv_heads) * (double)llama->head_dim +
+                  3.0 * (double)llama->ffn);
+  double weights = block * (double)llama->layers + (double)(llama->vocab * llama->hidden);
+  int64_t rows = (int64_t)(flops_wanted / (6 * weights)) / ROWS_LEAST * ROWS_LEAST;
+  if (rows > config->train.micro_tokens) rows = config->train.micro_tokens;
+  if (rows > outline->batch_tokens) rows = outline->batch_tokens;
+  if (rows < ROWS_LEAST) rows = ROWS_LEAST;
+  int64_t length = (int64_t)outline->mean_len;
+  if (length > rows) length = rows;
+  if (length < 1) length = 1;
+  return (DataOutline){.train = 1,
+                       .mean_len = (double)length,
+                       .longest = length,
+                       .shortest = length,
+                       .batch_tokens = rows,
+                       .batch_labels = rows};
+}
+
+// Zeros would be read from one page.
+static void fill_weights(Llama *model, Backend *be) {
+  for (int64_t i = 0; i < model->params.n; i++) be->fill(be, model->params.items[i].value.t, 0.01);
+}
+
+static void take_rates(OpRates *rates, const OpCost best[OP_KINDS]) {
+  for (int kind = 0; kind < OP_KINDS; kind++) {
+    const OpCost *c = &best[kind];
+    OpRate *r = &rates->kind[kind];
+    if (c->seconds <= 0) continue;
+    if (c->flops > 0) {
+      r->flops[0] = r->flops[1] = c->flops / c->seconds;
+    } else {
+      r->bytes = c->bytes / c->seconds;
+    }
+  }
+  // Ops that this run does not have may still be asked about.
+  if (best[OP_GEMM_BACK_W].seconds <= 0) rates->kind[OP_GEMM_BACK_W] = rates->kind[OP_GEMM];
+}
+
+static Status drill(OpRates *rates, Trainer *trainer, Backend *meter, Error *err) {
+  Status status = STATUS_OK;
+  Memory memory = {0};
+  MemoryPlan plan;
+  OpCost best[OP_KINDS];
+  TRY(trainer_plan(trainer, &plan, NULL, err));
+  TRY(memory_open(&memory, meter, &plan, err));
+  trainer_place(trainer, meter, &memory);
+  fill_weights(trainer->model, meter);
+  for (int i = 0; i < REPEATS; i++) {
+    backend_costs_clear(meter);
+    trainer_drill(trainer, &trainer->bounds, true);
+    trainer_drill_update(trainer);
+    const OpCost *costs = backend_costs(meter);
+    for (int kind = 0; kind < OP_KINDS; kind++) {
+      if (i <= 1 || costs[kind].seconds < best[kind].seconds) best[kind] = costs[kind];
+    }
+  }
+  take_rates(rates, best);
+done:
+  memory_close(&memory);
+  return status;
+}
+
+Status device_measure(Device *device, Backend *be, const RunConfig *config,
+                      const LlamaConfig *llama, const DataOutline *outline, Error *err) {
+  Status status = STATUS_OK;
+  Backend *meter = NULL;
+  Llama model = {0};
+  Trainer trainer = {0};
+  LlamaConfig small = small_model(llama);
+  RunConfig *c = malloc(sizeof *c);
+  CHECK(c != NULL, "no memory for a config");
+  small_config(c, config);
+  *device =
+      (Device){.name = "cpu", .title = "this machine's CPU", .gib = free_gib(), .measured = true};
+  TRY(backend_meter_open(&meter, be, err));
+  TRY(train_model_declare(&model, &small, c, err));
+  DataOutline shape = small_outline(c, &small, outline);
+  trainer_init_dry(&trainer, c, &shape, &model);
+  trainer.bounds.seqs = shape.batch_tokens / shape.longest;
+  TRY(drill(&device->rates, &trainer, meter, err));
+done:
+  trainer_free(&trainer);
+  if (model.blocks != NULL) llama_free(&model);
+  if (meter != NULL) meter->close(meter);
+  free(c);
+  return status;
+}

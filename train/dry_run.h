@@ -1,0 +1,21 @@
+// --dry-run: what a run would take, without running it.
+#ifndef VMA_DRY_RUN_H
+#define VMA_DRY_RUN_H
+
+#include "plan.h"
+
+// What a plan is made from: the model's sizes from its files or, where model.path is not there,
+// from model.preset; the data's lengths from data.path, or as assumed where there is no tokenizer
+// or no file; the device. Reads no weights and makes no files.
+typedef struct PlanInputs {
+  LlamaConfig llama;
+  DataOutline data;
+  Device device;
+} PlanInputs;
+Status plan_inputs(PlanInputs *inputs, const RunConfig *config, Error *err);
+
+// Shows the plan on standard output; where it does not fit, what to change, found by trying. Then
+// *fits is false.
+Status dry_run(const RunConfig *config, bool *fits, Error *err);
+
+#endif
