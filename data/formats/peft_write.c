@@ -1,25 +1,18 @@
 // The writing half of peft_adapter.h.
 #include "check.h"
+#include "folder.h"
 #include "mapped_file.h"
 #include "peft_adapter.h"
 #include "peft_config.h"
 #include "safetensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static Status no_memory(const char *path, Error *err) {
   return error_set(err, STATUS_MEMORY, "%s: no memory", path);
-}
-
-static Status refuse(const char *path, const char *action, Error *err) {
-  return error_set(err, STATUS_IO, "%s: %s: %s", path, action, strerror(errno));
 }
 
 static Status check_finite(const PeftAdapter *adapter, const char *folder, Error *err) {
@@ -150,72 +143,21 @@ done:
   return status;
 }
 
-static void remove_folder(const char *folder) {
-  static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors"};
-  for (int i = 0; i < 2; i++) {
-    char *path;
-    if (asprintf(&path, "%s/%s", folder, names[i]) < 0) continue;
-    unlink(path);
-    free(path);
-  }
-  rmdir(folder);
-}
-
-// Makes the renaming itself durable; some network file systems cannot, and nothing more can be done
-// there.
-static void sync_folder(const char *folder) {
-  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  fsync(fd);
-  close(fd);
-}
-
-// A new folder: made beside its place, checked there, then renamed.
-static Status make_folder(const PeftAdapter *adapter, const char *folder, Error *err) {
-  Status status = STATUS_OK;
-  char *temp = NULL, *parent = NULL;
-  bool made = false;
-  const char *slash = strrchr(folder, '/');
-  parent =
-      slash == NULL ? strdup(".") : strndup(folder, slash == folder ? 1 : (size_t)(slash - folder));
-  if (asprintf(&temp, "%s.tmp-XXXXXX", folder) < 0) temp = NULL;
-  if (parent == NULL || temp == NULL) TRY(no_memory(folder, err));
-  TRY(file_make_folders(parent, err));
-  if (mkdtemp(temp) == NULL) TRY(refuse(folder, "cannot be made as a folder", err));
-  made = true;
-  mode_t mask = umask(0);
-  umask(mask);
-  chmod(temp, 0777 & ~mask); // mkdtemp's is for the owner only
-  TRY(fill_folder(adapter, temp, err));
-  if (rename(temp, folder) != 0) {
-    TRY(refuse(folder, "cannot be renamed from its temporary name", err));
-  }
-  made = false;
-  sync_folder(parent);
-done:
-  if (made) remove_folder(temp);
-  free(temp);
-  free(parent);
-  return status;
-}
-
 Status peft_adapter_write(const PeftAdapter *adapter, const char *path, Error *err) {
   Status status = STATUS_OK;
+  NewFolder folder = {0};
   CHECK(adapter->r >= 1, "rank %lld", (long long)adapter->r);
-  size_t length = strlen(path);
-  while (length > 1 && path[length - 1] == '/') length--;
-  char *folder = strndup(path, length);
-  if (folder == NULL) return no_memory(path, err);
-  TRY(check_finite(adapter, folder, err));
-  if (file_is_folder(folder)) {
-    TRY(fill_folder(adapter, folder, err));
-  } else if (file_exists(folder)) {
-    TRY(error_set(err, STATUS_IO, "%s: cannot be written: it is a file, expected a folder",
-                  folder));
+  TRY(check_finite(adapter, path, err));
+  if (file_is_folder(path)) {
+    TRY(fill_folder(adapter, path, err));
+  } else if (file_exists(path)) {
+    TRY(error_set(err, STATUS_IO, "%s: cannot be written: it is a file, expected a folder", path));
   } else {
-    TRY(make_folder(adapter, folder, err));
+    TRY(new_folder_open(&folder, path, err));
+    TRY(fill_folder(adapter, folder.temp, err));
+    TRY(new_folder_commit(&folder, err));
   }
 done:
-  free(folder);
+  new_folder_abort(&folder);
   return status;
 }
