@@ -47,6 +47,10 @@ Status llama_attach_lora(Llama *model, const LoraSpec *spec, int index, bool tra
 void llama_place(Llama *model, Backend *be, Arena *weights, Arena *state);
 void llama_plan(const Llama *model, int64_t *weights_bytes, int64_t *state_bytes);
 
+// Whether the store has each of the model's weights in its shape, and no others (a spelled-out head
+// of a tied model is passed over): what llama_load checks first. STATUS_DATA names the tensor.
+Status llama_check_store(const Llama *model, const TensorStore *store, Error *err);
+
 // Reads every weight from the store, converted to its resident dtype; a missing, extra or
 // mis-shaped tensor is an error that names it. Source pages are given back.
 Status llama_load(Llama *model, Backend *be, TensorStore *store, Error *err);

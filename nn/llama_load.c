@@ -34,7 +34,7 @@ static bool is_tied_head(const Llama *m, const StoreTensor *t) {
   return m->config.tied && strcmp(t->name, "lm_head.weight") == 0;
 }
 
-static Status check_names(const Llama *m, const TensorStore *store, Error *err) {
+Status llama_check_store(const Llama *m, const TensorStore *store, Error *err) {
   for (int64_t i = 0; i < m->params.n; i++) {
     const Param *p = &m->params.items[i];
     if (p->adapter) continue;
@@ -83,7 +83,7 @@ Status llama_load(Llama *m, Backend *be, TensorStore *store, Error *err) {
   Status status = STATUS_OK;
   void *staging = NULL;
   int64_t bytes = STAGING_BYTES;
-  TRY(check_names(m, store, err));
+  TRY(llama_check_store(m, store, err));
   for (int64_t i = 0; i < m->params.n; i++) { // one row at least
     int64_t row = m->params.items[i].value.t.cols * (int64_t)sizeof(float);
     if (row > bytes) bytes = row;

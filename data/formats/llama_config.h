@@ -62,6 +62,13 @@ Status llama_config_from_gguf(LlamaConfig *config, const Gguf *gguf, Error *err)
 Status llama_config_preset(LlamaConfig *config, int64_t *weights, const char *name, Error *err);
 const char *llama_preset_name(int i);
 
+// config.json and generation_config.json of the model, as transformers 4 and 5 read them, to be
+// freed by the caller; dtype is that of the weights. Read again, they give the same numbers, but
+// for an epsilon that is a float: its shortest decimal. STATUS_FAILED when rope_freqs are not those
+// of a llama3 scaling, the only ones that config.json can express: `path` is for this message.
+Status llama_config_text(char **config_text, char **generation_text, const LlamaConfig *config,
+                         DType dtype, const char *path, Error *err);
+
 // inv_freq[i], i < D / 2, with its scaling, to the bit as torch computes it (models.md 1.4: e =
 // (float)(2i) / (float)D, p = (float)pow(theta, e), 1.0f / p; scalings in f32).
 void llama_config_inv_freq(const LlamaConfig *config, float *inv_freq);

@@ -177,6 +177,12 @@ done:
   return status;
 }
 
+// null in config.json says that there is no such token; a missing key means LLaMA's own.
+static void forget_ids(const JsonFields *f, LlamaConfig *c) {
+  if (json_is_null(json_object_get(f->object, "bos_token_id"))) c->bos_id = -1;
+  if (json_is_null(json_object_get(f->object, "eos_token_id"))) c->n_eos = 0;
+}
+
 // The file's object; *object is NULL when the file is optional and not there.
 static Status load(const char *folder, const char *name, bool optional, char **path,
                    json_t **object, Error *err) {
@@ -216,6 +222,7 @@ Status llama_config_from_folder(LlamaConfig *config, const char *folder, Error *
   TRY(check_supported(&fields));
   TRY(get_sizes(&fields, &c));
   TRY(get_rope(&fields, &c));
+  forget_ids(&fields, &c);
   TRY(get_ids(&fields, &c));
   TRY(load(folder, "generation_config.json", true, &generation_path, &generation, err));
   if (generation != NULL) {

@@ -313,6 +313,17 @@ done:
   return status;
 }
 
+const uint8_t *store_bytes(const TensorStore *store, const StoreTensor *tensor) {
+  return entry_of(store, tensor)->shard->data + tensor->offset;
+}
+
+Status store_check(const TensorStore *store, Error *err) {
+  Status status = STATUS_OK;
+  for (int64_t i = 0; i < store->n_shards; i++) TRY(file_check(store->shards[i].file, err));
+done:
+  return status;
+}
+
 void store_release_pages(const TensorStore *store, const StoreTensor *tensor) {
   const StoreEntry *entry = entry_of(store, tensor);
   file_release_pages(entry->shard->file, tensor->offset, tensor->bytes);
@@ -352,7 +363,7 @@ Status store_hash(TensorStore *store, char hex[65], Error *err) {
       hash_tensor(&store->entries[i], digests + i * SHA256_BYTES);
       store_release_pages(store, &store->entries[i].tensor);
     }
-    for (int64_t i = 0; i < store->n_shards; i++) TRY(file_check(store->shards[i].file, err));
+    TRY(store_check(store, err));
     sha256_init(&sha);
     sha256_add(&sha, digests, store->n_entries * SHA256_BYTES);
     sha256_finish(&sha, digest);

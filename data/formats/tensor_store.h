@@ -66,6 +66,12 @@ const StoreTensor *store_find(const TensorStore *store, const char *name);
 Status store_read_rows(const TensorStore *store, const StoreTensor *tensor, int64_t row0,
                        int64_t rows, DType dtype, void *dst, int64_t stride, Error *err);
 
+// The tensor's bytes as they lie in the file, of its own dtype and order (a GGUF file's q and k
+// rows are not in Hugging Face's). store_check after the last use, before what was read counts:
+// STATUS_DATA or STATUS_IO when a file changed underneath or could not be read.
+const uint8_t *store_bytes(const TensorStore *store, const StoreTensor *tensor);
+Status store_check(const TensorStore *store, Error *err);
+
 // Gives the file pages of a tensor that was converted back to the system.
 void store_release_pages(const TensorStore *store, const StoreTensor *tensor);
 

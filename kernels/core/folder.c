@@ -63,10 +63,10 @@ Status new_folder_open(NewFolder *folder, const char *path, Error *err) {
                   folder->path));
   }
   const char *slash = strrchr(folder->path, '/');
-  folder->parent = slash == NULL ? strdup(".")
-                                 : strndup(folder->path, slash == folder->path
-                                                             ? 1
-                                                             : (size_t)(slash - folder->path));
+  folder->parent =
+      slash == NULL
+          ? strdup(".")
+          : strndup(folder->path, slash == folder->path ? 1 : (size_t)(slash - folder->path));
   if (folder->parent == NULL) TRY(error_set(err, STATUS_MEMORY, "%s: no memory", path));
   TRY(file_make_folders(folder->parent, err));
   if (asprintf(&folder->temp, "%s.tmp-XXXXXX", folder->path) < 0) {

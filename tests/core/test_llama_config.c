@@ -140,6 +140,9 @@ static void test_spellings(void) {
   c = load_text("{\"model_type\":\"llama\",\"eos_token_id\":9,\"pad_token_id\":8}",
                 "{\"eos_token_id\":[3,4],\"bos_token_id\":null}");
   EXPECT(c.bos_id == 1 && c.pad_id == 8 && c.n_eos == 2 && c.eos_ids[1] == 4);
+  // null there is no such token, whatever LLaMA's own are.
+  c = load_text("{\"model_type\":\"llama\",\"eos_token_id\":null,\"bos_token_id\":null}", NULL);
+  EXPECT(c.bos_id == -1 && c.n_eos == 0);
   // Padding one behind the vocabulary is no padding.
   c = load_text("{\"model_type\":\"llama\",\"pad_token_id\":32000}", NULL);
   EXPECT(c.pad_id == -1);

@@ -13,8 +13,9 @@ void tiny_open(Tiny *tiny, Backend *be, const TinyOptions *o) {
   char path[200];
   LlamaConfig config;
   *tiny = (Tiny){0};
-  snprintf(path, sizeof path, "tests/golden/tiny_llama/%s", o->variant);
-  CHECK(store_open(&tiny->store, path, &err) == STATUS_OK, "%s", err.message);
+  snprintf(path, sizeof path, "tests/golden/tiny_llama/%s", o->path == NULL ? o->variant : "");
+  CHECK(store_open(&tiny->store, o->path == NULL ? path : o->path, &err) == STATUS_OK, "%s",
+        err.message);
   CHECK(llama_config_load(&config, tiny->store, &err) == STATUS_OK, "%s", err.message);
   if (o->change_config != NULL) o->change_config(&config);
   Llama *m = &tiny->model;

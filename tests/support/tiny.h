@@ -11,6 +11,7 @@
 
 typedef struct TinyOptions {
   const char *variant; // folder of tests/golden/tiny_llama
+  const char *path;    // or the path of any folder
   DType dtype;         // of weights and activations
   bool train_all;
   const LoraSpec *lora[2]; // adapters 0 and 1, or NULL; the first one is trained
