@@ -18,8 +18,8 @@ typedef struct Loading {
   Dataset *dataset;
   const DatasetOptions *options;
   const Tokenizer *tokenizer;
-  int64_t room, room_ids; // allocated
-  TokenIds prompt, whole; // of the item at hand
+  int64_t room, room_tokens; // allocated
+  TokenIds prompt, whole;    // of the item at hand
 } Loading;
 
 static const char *kind_name(const json_t *value) {
@@ -120,24 +120,21 @@ static Status add_item(Loading *l, const Texts *texts, int64_t index, Error *err
                     &l->prompt);
   }
   int64_t n = end_ids(l, &cut), start = l->prompt.n; // 0 when the prompt is trained
-  int64_t first_label = start > 1 ? start : 1;       // the first token has no row before it
   d->stats.items++;
   d->stats.cut += cut;
   d->stats.with_input += texts->input[0] != '\0';
-  if (n <= first_label) {
+  if (n <= start || n == 1) { // no row stands before the first token
     d->stats.no_label++;
     return STATUS_OK;
   }
   TRY(make_room((void **)&d->examples, &l->room, d->n, 1, sizeof *d->examples, err));
-  TRY(make_room((void **)&d->ids, &l->room_ids, d->n_ids, n, sizeof *d->ids, err));
-  memcpy(d->ids + d->n_ids, l->whole.ids, (size_t)n * sizeof *d->ids);
-  d->examples[d->n++] = (Example){.first = d->n_ids,
-                                  .n = (int32_t)n,
-                                  .label_start = (int32_t)start,
-                                  .item = (int32_t)index,
-                                  .cut = cut};
-  d->n_ids += n;
-  d->stats.label_tokens += n - first_label;
+  TRY(make_room((void **)&d->tokens, &l->room_tokens, d->n_tokens, n, sizeof *d->tokens, err));
+  memcpy(d->tokens + d->n_tokens, l->whole.ids, (size_t)n * sizeof *d->tokens);
+  d->examples[d->n++] =
+      (Example){.first = d->n_tokens, .n = (int32_t)n, .item = (int32_t)index, .cut = cut};
+  dataset_mark(d, d->n - 1, (int32_t)start);
+  d->n_tokens += n;
+  d->stats.label_tokens += d->examples[d->n - 1].n_labels;
 done:
   return status;
 }
@@ -161,7 +158,7 @@ static Status count_lengths(Dataset *d, Error *err) {
   qsort(lengths, (size_t)d->n, sizeof *lengths, compare_lengths);
   DatasetStats *s = &d->stats;
   s->examples = d->n;
-  s->tokens = d->n_ids;
+  s->tokens = d->n_tokens;
   s->shortest = lengths[0];
   s->median = percentile(lengths, d->n, 50);
   s->p90 = percentile(lengths, d->n, 90);
@@ -235,7 +232,17 @@ done:
 }
 
 void dataset_free(Dataset *dataset) {
-  free(dataset->ids);
+  free(dataset->tokens);
   free(dataset->examples);
   *dataset = (Dataset){0};
+}
+
+void dataset_mark(Dataset *dataset, int64_t example, int32_t start) {
+  Example *e = &dataset->examples[example];
+  int32_t *tokens = dataset->tokens + e->first;
+  if (start < 1) start = 1; // no row stands before the first token
+  for (int32_t i = 0; i < e->n; i++) {
+    tokens[i] = token_id(tokens[i]) | (i >= start ? TOKEN_LABEL : 0);
+  }
+  e->n_labels = e->n > start ? e->n - start : 0;
 }

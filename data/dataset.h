@@ -1,9 +1,9 @@
 // Instruction data as token ids: a file of Alpaca items becomes examples, a seed splits and orders
 // them, and a global batch becomes packed micro-batches.
 //
-// An example is ids = encode(prompt + answer) cut at `cutoff_len`, and the place where its labels
-// start: 0 when the prompt is trained too, else length(encode(prompt)), both with BOS in front if
-// the tokenizer's config asks for one (template_encode). Its end, by the template:
+// An example is ids = encode(prompt + answer) cut at `cutoff_len`, each marked as a label or not:
+// labels start at 0 when the prompt is trained too, else at length(encode(prompt)), both with BOS
+// in front if the tokenizer's config asks for one (template_encode). Its end, by the template:
 //   alpaca, alpaca_short, none   EOS is appended after the cut, if the last id is another and there
 //                                is room under cutoff_len                               Alpaca-LoRA
 //   alpaca_stanford              EOS is part of the text, and cut with it          Stanford's
@@ -18,12 +18,23 @@
 #include "error.h"
 #include "tokenizer.h"
 
+// A token as a data set keeps it: its id, with this bit when it is a label, that is when the loss
+// counts how well it is foretold by what stands before it. An example's first token never is one.
+enum { TOKEN_LABEL = 1 << 30 };
+
+static inline int32_t token_id(int32_t token) {
+  return token & ~TOKEN_LABEL;
+}
+static inline bool token_is_label(int32_t token) {
+  return (token & TOKEN_LABEL) != 0;
+}
+
 typedef struct Example {
-  int64_t first; // of its ids in Dataset.ids
-  int32_t n;     // length
-  int32_t label_start;
-  int32_t item; // index in the file, from 0
-  bool cut;     // longer than cutoff_len before the cut
+  int64_t first;    // of its tokens in Dataset.tokens
+  int32_t n;        // length
+  int32_t n_labels; // how many of its tokens are labels
+  int32_t item;     // index in the file, from 0
+  bool cut;         // longer than cutoff_len before the cut
 } Example;
 
 typedef struct DatasetStats {
@@ -35,8 +46,8 @@ typedef struct DatasetStats {
 } DatasetStats;
 
 typedef struct Dataset {
-  int32_t *ids; // all examples, one after the other
-  int64_t n_ids;
+  int32_t *tokens; // of all examples, one after the other: ids with marks
+  int64_t n_tokens;
   Example *examples; // in the file's order
   int64_t n;
   DatasetStats stats;
@@ -57,6 +68,9 @@ typedef struct DatasetOptions {
 Status dataset_load(Dataset *dataset, const char *path, const Tokenizer *tokenizer,
                     const DatasetOptions *options, Error *err);
 void dataset_free(Dataset *dataset);
+
+// Makes labels of an example's tokens from `start` on, and of no other; the first token stays none.
+void dataset_mark(Dataset *dataset, int64_t example, int32_t start);
 
 // Indices of examples held out and trained on: `share` of the examples (a fraction is rounded to
 // the nearest count), drawn by the seed without replacement; each part in the file's order. Freed
@@ -90,7 +104,7 @@ void packed_batch_init(PackedBatch *packed, int64_t max_rows, int64_t max_seqs);
 void packed_batch_free(PackedBatch *packed);
 void packed_batch_clear(PackedBatch *packed);
 // Adds an example as the next sequence; global_index is its place in the global batch. Row r of the
-// sequence trains on its id r + 1 when r + 1 >= label_start.
+// sequence trains on its token r + 1 when that is a label.
 void packed_batch_add(PackedBatch *packed, const Dataset *dataset, int32_t example,
                       int32_t global_index);
 

@@ -4,7 +4,6 @@
 #include "check.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 int64_t pack_runs(int64_t *ends, const int32_t *lengths, int64_t n, int64_t micro_tokens) {
   int64_t runs = 0, tokens = 0;
@@ -69,18 +68,18 @@ void packed_batch_add(PackedBatch *packed, const Dataset *dataset, int32_t examp
   CHECK(example >= 0 && example < dataset->n, "example %d of %lld", (int)example,
         (long long)dataset->n);
   const Example *e = &dataset->examples[example];
-  const int32_t *ids = dataset->ids + e->first;
+  const int32_t *tokens = dataset->tokens + e->first;
   Batch *b = &packed->batch;
   int64_t row0 = b->tokens.n_rows, seq = b->tokens.n_seqs;
   CHECK(seq < packed->max_seqs && row0 + e->n <= packed->max_rows,
         "sequence %lld of %lld, rows %lld + %d of %lld", (long long)seq,
         (long long)packed->max_seqs, (long long)row0, (int)e->n, (long long)packed->max_rows);
-  memcpy(packed->ids + row0, ids, (size_t)e->n * sizeof *ids);
   for (int32_t i = 0; i < e->n; i++) {
+    packed->ids[row0 + i] = token_id(tokens[i]);
     packed->positions[row0 + i] = i;
-    if (i + 1 == e->n || i + 1 < e->label_start) continue;
+    if (i + 1 == e->n || !token_is_label(tokens[i + 1])) continue;
     packed->label_rows[b->n_labels] = (int32_t)(row0 + i);
-    packed->label_ids[b->n_labels++] = ids[i + 1];
+    packed->label_ids[b->n_labels++] = token_id(tokens[i + 1]);
   }
   packed->global_index[seq] = global_index;
   packed->cu_seqlens[seq + 1] = (int32_t)(row0 + e->n);

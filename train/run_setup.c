@@ -26,12 +26,13 @@ Status run_check_here(const RunConfig *config, Error *err) {
 }
 
 static Status check_ids(const Run *run, Error *err) {
-  for (int64_t i = 0; i < run->data.n_ids; i++) {
-    if (run->data.ids[i] >= run->model.config.vocab) {
+  for (int64_t i = 0; i < run->data.n_tokens; i++) {
+    if (token_id(run->data.tokens[i]) >= run->model.config.vocab) {
       return error_set(err, STATUS_DATA,
                        "%s: the tokenizer gives id %d, the model has %" PRId64
                        " embeddings: they do not belong together",
-                       run->config.model.path, run->data.ids[i], run->model.config.vocab);
+                       run->config.model.path, token_id(run->data.tokens[i]),
+                       run->model.config.vocab);
     }
   }
   return STATUS_OK;

@@ -7,12 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Labels of an example after the shift: the first token has no row before it.
-static int32_t label_count(const Example *e) {
-  int32_t first = e->label_start > 1 ? e->label_start : 1;
-  return e->n > first ? e->n - first : 0;
-}
-
 static int descending(const void *a, const void *b) {
   int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
   return (x < y) - (x > y);
@@ -42,11 +36,11 @@ DataOutline data_outline(const RunConfig *config, const Dataset *data) {
   CHECK(lengths != NULL && labels != NULL, "no memory for %lld lengths", (long long)data->n);
   for (int64_t i = 0; i < data->n; i++) {
     lengths[i] = data->examples[i].n;
-    labels[i] = label_count(&data->examples[i]);
+    labels[i] = data->examples[i].n_labels;
     labelled += labels[i];
   }
   DataOutline o = {.train = data->n,
-                   .mean_len = (double)data->n_ids / (double)data->n,
+                   .mean_len = (double)data->n_tokens / (double)data->n,
                    .mean_labels = (double)labelled / (double)data->n,
                    .batch_tokens = sum_of_largest(lengths, data->n, batch),
                    .batch_labels = sum_of_largest(labels, data->n, batch)};
@@ -201,7 +195,7 @@ static void count_batch(const Trainer *t, const int32_t *examples, int64_t n, in
   for (int64_t i = 0; i < n; i++) {
     const Example *e = &t->data->examples[examples[i]];
     *tokens += e->n;
-    *labels += label_count(e);
+    *labels += e->n_labels;
   }
 }
 

@@ -1,7 +1,7 @@
 // labels: quick
 // Instruction data as ids and label starts: against tokenizers, sentencepiece and SmolLM2's chat
 // template (tests/golden/dataset), by rules that hold for any data, and bad files of every kind.
-#include "dataset.h"
+#include "dataset_digest.h"
 #include "json_items.h"
 #include "mapped_file.h"
 #include "rng.h"
@@ -45,15 +45,17 @@ static void compare_example(const Dataset *d, int64_t at, const json_t *expected
   const Example *e = &d->examples[at];
   const json_t *ids = json_object_get(expected, "ids");
   EXPECT(e->item == integer(expected, "item"), "%s %lld: item %d", where, (long long)at, e->item);
-  EXPECT(e->label_start == integer(expected, "label_start"), "%s item %d: labels from %d", where,
-         e->item, e->label_start);
+  int64_t start = integer(expected, "label_start");
+  EXPECT(first_label(d, at) == (start > 1 ? start : 1), "%s item %d: labels from %d", where,
+         e->item, first_label(d, at));
   EXPECT(e->cut == json_is_true(json_object_get(expected, "cut")), "%s item %d", where, e->item);
   EXPECT(e->n == (int64_t)json_array_size(ids), "%s item %d: %d ids, expected %zu", where, e->item,
          e->n, json_array_size(ids));
   for (int32_t i = 0; i < e->n && i < (int32_t)json_array_size(ids); i++) {
     int64_t id = json_integer_value(json_array_get(ids, (size_t)i));
-    EXPECT(d->ids[e->first + i] == id, "%s item %d: id %d is %d, expected %lld", where, e->item, i,
-           d->ids[e->first + i], (long long)id);
+    int32_t have = token_id(d->tokens[e->first + i]);
+    EXPECT(have == id, "%s item %d: id %d is %d, expected %lld", where, e->item, i, have,
+           (long long)id);
   }
 }
 
@@ -65,14 +67,13 @@ static void check_stats(const Dataset *d) {
     const Example *e = &d->examples[i];
     EXPECT(e->first == tokens);
     tokens += e->n;
-    int64_t own = e->n - (e->label_start > 1 ? e->label_start : 1);
-    EXPECT(own > 0);
-    labels += own;
+    EXPECT(e->n_labels > 0 && first_label(d, i) >= 1);
+    labels += e->n_labels;
     if (e->n > longest) longest = e->n;
     if (e->n < shortest) shortest = e->n;
   }
   EXPECT(s->examples == d->n && s->items == d->n + s->no_label && s->tokens == tokens);
-  EXPECT(d->n_ids == tokens && s->label_tokens == labels);
+  EXPECT(d->n_tokens == tokens && s->label_tokens == labels);
   EXPECT(s->longest == longest && s->shortest == shortest);
   EXPECT(s->shortest <= s->median && s->median <= s->p90 && s->p90 <= s->p99 &&
          s->p99 <= s->longest);
@@ -124,8 +125,8 @@ static void test_forms(void) {
          "%s", err.message);
   EXPECT(dataset_load(&b, put(list, sizeof list - 1), tokenizer, &options, &err) == STATUS_OK, "%s",
          err.message);
-  EXPECT(a.n == 2 && b.n == 2 && a.n_ids == b.n_ids);
-  EXPECT(memcmp(a.ids, b.ids, (size_t)a.n_ids * sizeof *a.ids) == 0);
+  EXPECT(a.n == 2 && b.n == 2 && a.n_tokens == b.n_tokens);
+  EXPECT(memcmp(a.tokens, b.tokens, (size_t)a.n_tokens * sizeof *a.tokens) == 0);
   EXPECT(memcmp(&a.stats, &b.stats, sizeof a.stats) == 0);
   const DatasetStats *s = &a.stats;
   EXPECT(s->shortest < s->longest && s->median == s->shortest && s->p90 == s->longest);
@@ -165,11 +166,12 @@ static void test_decodes(void) {
     Dataset d;
     Error err = {0};
     EXPECT(dataset_load(&d, put(item, sizeof item - 1), tokenizer, &options, &err) == STATUS_OK);
-    char *text = tokenizer_decode(tokenizer, d.ids, d.n_ids, false, NULL);
+    int32_t ids[512], start = first_label(&d, 0);
+    for (int64_t k = 0; k < d.n_tokens; k++) ids[k] = token_id(d.tokens[k]);
+    char *text = tokenizer_decode(tokenizer, ids, d.n_tokens, false, NULL);
     EXPECT(strcmp(text, cases[i].text) == 0, "%s", text);
     free(text);
-    text = tokenizer_decode(tokenizer, d.ids + d.examples[0].label_start,
-                            d.n_ids - d.examples[0].label_start, false, NULL);
+    text = tokenizer_decode(tokenizer, ids + start, d.n_tokens - start, false, NULL);
     EXPECT(strncmp(text, " So.\n<|im_end|>", 15) == 0, "%s", text);
     free(text);
     dataset_free(&d);
@@ -263,7 +265,7 @@ static void test_bad_files(void) {
     EXPECT(strncmp(err.message, path, strlen(path)) == 0 &&
                strncmp(err.message + strlen(path), bads[i].message, strlen(bads[i].message)) == 0,
            "\n  want %s\n  have %s", bads[i].message, err.message);
-    EXPECT(d.ids == NULL && d.examples == NULL && d.n == 0);
+    EXPECT(d.tokens == NULL && d.examples == NULL && d.n == 0);
   }
   Dataset d;
   Error err = {0};

@@ -10,17 +10,17 @@
 static Dataset make_dataset(const int32_t *lengths, const int32_t *label_starts, int64_t n) {
   Dataset d = {.n = n, .examples = calloc((size_t)n, sizeof(Example))};
   for (int64_t i = 0; i < n; i++) {
-    d.examples[i] = (Example){
-        .first = d.n_ids, .n = lengths[i], .label_start = label_starts[i], .item = (int32_t)i};
-    d.n_ids += lengths[i];
+    d.examples[i] = (Example){.first = d.n_tokens, .n = lengths[i], .item = (int32_t)i};
+    d.n_tokens += lengths[i];
   }
-  d.ids = malloc((size_t)d.n_ids * sizeof *d.ids);
-  for (int64_t i = 0; i < d.n_ids; i++) d.ids[i] = 100 + (int32_t)i;
+  d.tokens = malloc((size_t)d.n_tokens * sizeof *d.tokens);
+  for (int64_t i = 0; i < d.n_tokens; i++) d.tokens[i] = 100 + (int32_t)i;
+  for (int64_t i = 0; i < n; i++) dataset_mark(&d, i, label_starts[i]);
   return d;
 }
 
 static void free_made(Dataset *d) {
-  free(d->ids);
+  free(d->tokens);
   free(d->examples);
 }
 
@@ -108,6 +108,16 @@ static void test_batch(void) {
   expect_ints(b->label_rows, (int32_t[]){2, 6, 7}, 3, "label_rows");
   expect_ints(b->label_ids, (int32_t[]){115, 103, 104}, 3, "label_ids");
   expect_ints(b->global_index, (int32_t[]){7, 3}, 2, "global_index");
+
+  d.tokens[1] |= TOKEN_LABEL; // labels 1, 3 and 4 of five tokens: not those of an answer at the end
+  d.tokens[11] &= ~TOKEN_LABEL;
+  packed_batch_clear(&p);
+  packed_batch_add(&p, &d, 0, 0);
+  packed_batch_add(&p, &d, 3, 1);
+  expect_ints(b->tokens.ids, (int32_t[]){100, 101, 102, 103, 104, 109, 110, 111}, 8, "ids");
+  expect_ints(b->label_rows, (int32_t[]){0, 2, 3, 5}, 4, "label_rows");
+  expect_ints(b->label_ids, (int32_t[]){101, 103, 104, 110}, 4, "label_ids");
+  EXPECT(b->n_labels == 4);
   packed_batch_free(&p);
   free_made(&d);
 }

@@ -30,11 +30,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   int64_t ids = 0;
   for (int64_t i = 0; i < dataset.n; i++) {
     const Example *e = &dataset.examples[i];
-    CHECK(e->n >= 1 && e->n <= options.cutoff_len && e->label_start < e->n, "%lld", (long long)i);
+    int32_t labels = 0;
+    for (int32_t k = 0; k < e->n; k++) labels += token_is_label(dataset.tokens[e->first + k]);
+    CHECK(e->n >= 2 && e->n <= options.cutoff_len, "%lld", (long long)i);
+    CHECK(labels == e->n_labels && labels >= 1, "%lld", (long long)i);
+    CHECK(!token_is_label(dataset.tokens[e->first]), "%lld", (long long)i);
     CHECK(e->first == ids, "%lld", (long long)i);
     ids += e->n;
   }
-  CHECK(dataset.n >= 1 && ids == dataset.n_ids, "%lld", (long long)ids);
+  CHECK(dataset.n >= 1 && ids == dataset.n_tokens, "%lld", (long long)ids);
   DatasetSplit split;
   if (dataset_split(&split, &dataset, (ConfigShare){.count = 1}, 7, &err) == STATUS_OK) {
     CHECK(split.n_train + split.n_held_out == dataset.n, "%lld", (long long)split.n_train);

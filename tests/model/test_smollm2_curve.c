@@ -28,16 +28,18 @@ static void make_dataset(void) {
   const int32_t *lengths = golden_i32(&golden, &n, "lengths");
   const int32_t *starts = golden_i32(&golden, NULL, "label_start");
   data = (Dataset){.n = n};
-  data.ids = (int32_t *)(uintptr_t)golden_i32(&golden, &data.n_ids, "ids"); // read only
+  const int32_t *ids = golden_i32(&golden, &data.n_tokens, "ids");
+  data.tokens = calloc((size_t)data.n_tokens, sizeof *data.tokens);
   data.examples = calloc((size_t)n, sizeof *data.examples);
-  CHECK(data.examples != NULL, "no memory");
+  CHECK(data.tokens != NULL && data.examples != NULL, "no memory");
+  memcpy(data.tokens, ids, (size_t)data.n_tokens * sizeof *ids);
   int64_t first = 0;
   for (int64_t i = 0; i < n; i++) {
-    data.examples[i] =
-        (Example){.first = first, .n = lengths[i], .label_start = starts[i], .item = (int32_t)i};
+    data.examples[i] = (Example){.first = first, .n = lengths[i], .item = (int32_t)i};
+    dataset_mark(&data, i, starts[i]);
     first += lengths[i];
   }
-  CHECK(first == data.n_ids, "the lengths do not add up");
+  CHECK(first == data.n_tokens, "the lengths do not add up");
 }
 
 // fnv1a32 of the tensor's name in adapter_model.safetensors: "base_model.model." + ours.

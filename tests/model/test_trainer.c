@@ -41,11 +41,12 @@ static Dataset make_data(void) {
   Dataset d = {.n = EXAMPLES};
   Rng rng = {.key = 3};
   d.examples = calloc(EXAMPLES, sizeof *d.examples);
-  d.ids = calloc(EXAMPLES * 17, sizeof *d.ids);
+  d.tokens = calloc(EXAMPLES * 17, sizeof *d.tokens);
   for (int i = 0; i < EXAMPLES; i++) {
     int32_t n = 2 + (int32_t)rng_below(&rng, 16);
-    d.examples[i] = (Example){.first = d.n_ids, .n = n, .label_start = n / 3, .item = i};
-    for (int32_t k = 0; k < n; k++) d.ids[d.n_ids++] = (int32_t)rng_below(&rng, VOCAB);
+    d.examples[i] = (Example){.first = d.n_tokens, .n = n, .item = i};
+    for (int32_t k = 0; k < n; k++) d.tokens[d.n_tokens++] = (int32_t)rng_below(&rng, VOCAB);
+    dataset_mark(&d, i, n / 3);
   }
   return d;
 }
@@ -325,7 +326,7 @@ static void no_labels(void) {
   make_config(&config);
   config.train.weight_decay = 0;
   Fixture *a = open_fixture(&config), *b = open_fixture(&config);
-  a->data.examples[3].label_start = a->data.examples[3].n;
+  dataset_mark(&a->data, 3, a->data.examples[3].n);
   must(trainer_step(&a->trainer, (int32_t[]){3}, 1, 1, 0.01, &r, &err), &err);
   EXPECT(r.loss == 0 && r.grad_norm == 0 && r.label_tokens == 0, "%g, %g", r.loss, r.grad_norm);
   EXPECT(same_state(a, b));

@@ -1,6 +1,5 @@
 #include "dataset_digest.h"
 
-#include "dataset.h"
 #include "json_items.h"
 #include "sha256.h"
 #include "test.h"
@@ -11,14 +10,24 @@ static void add_i32(Sha256 *sha, int32_t value) {
   sha256_add(sha, bytes, 4);
 }
 
+int32_t first_label(const Dataset *d, int64_t example) {
+  const Example *e = &d->examples[example];
+  int32_t start = e->n - e->n_labels;
+  for (int32_t i = 0; i < e->n; i++) {
+    EXPECT(token_is_label(d->tokens[e->first + i]) == (i >= start), "item %d: token %d of %d, %d",
+           e->item, i, e->n, start);
+  }
+  return start;
+}
+
 static void digest_of(const Dataset *d, char hex[SHA256_HEX]) {
   Sha256 sha;
   uint8_t digest[SHA256_BYTES];
   sha256_init(&sha);
   for (int64_t i = 0; i < d->n; i++) {
     const Example *e = &d->examples[i];
-    add_i32(&sha, e->label_start);
-    for (int32_t k = 0; k < e->n; k++) add_i32(&sha, d->ids[e->first + k]);
+    add_i32(&sha, first_label(d, i));
+    for (int32_t k = 0; k < e->n; k++) add_i32(&sha, token_id(d->tokens[e->first + k]));
   }
   sha256_finish(&sha, digest);
   sha256_to_hex(digest, hex);

@@ -30,13 +30,18 @@ static int ascending(const void *a, const void *b) {
 }
 
 static Dataset random_data(int64_t vocab) {
-  static int32_t ids[SEQUENCES * LENGTH];
+  static int32_t tokens[SEQUENCES * LENGTH];
   static Example examples[SEQUENCES];
   Rng rng = {.key = 1};
-  for (int i = 0; i < SEQUENCES * LENGTH; i++) ids[i] = (int32_t)rng_below(&rng, (uint64_t)vocab);
-  for (int i = 0; i < SEQUENCES; i++)
+  for (int i = 0; i < SEQUENCES * LENGTH; i++)
+    tokens[i] = (int32_t)rng_below(&rng, (uint64_t)vocab);
+  Dataset d = {
+      .tokens = tokens, .n_tokens = SEQUENCES * LENGTH, .examples = examples, .n = SEQUENCES};
+  for (int i = 0; i < SEQUENCES; i++) {
     examples[i] = (Example){.first = i * LENGTH, .n = LENGTH, .item = i};
-  return (Dataset){.ids = ids, .n_ids = SEQUENCES * LENGTH, .examples = examples, .n = SEQUENCES};
+    dataset_mark(&d, i, 0);
+  }
+  return d;
 }
 
 static Status time_steps(Trainer *trainer, double *seconds, double *loss, Error *err) {
