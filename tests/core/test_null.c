@@ -196,6 +196,79 @@ static void losses_and_optimizer(void) {
   be->adamw(be, half, w, m, v, g, &adam), COUNTED(0, 7 * 4 * COUNT + 2 * COUNT + 16);
 }
 
+// ---- prices ----
+
+static const OpCost *cost_of(OpKind kind) {
+  return &backend_costs(be)[kind];
+}
+
+// Of all ops so far, those of the tests above.
+static void costs_add_up_to_the_counts(void) {
+  OpCost sum = {0};
+  for (int kind = 0; kind < OP_KINDS; kind++) {
+    const OpCost *c = cost_of((OpKind)kind);
+    EXPECT(c->bytes > 0, "no op was booked as %s", op_kind_name((OpKind)kind));
+    EXPECT(c->seconds == 0, "%s has a price without rates", op_kind_name((OpKind)kind));
+    sum.launches += c->launches;
+    sum.flops += c->flops;
+    sum.bytes += c->bytes;
+  }
+  EXPECT(sum.launches == be->counts.launches, "%lld launches", (long long)sum.launches);
+  EXPECT(sum.flops == be->counts.flops && sum.bytes == be->counts.bytes);
+}
+
+static void an_op_takes_its_roofline(void) {
+  Tensor x = tensor(DT_F32, R, C), y = tensor(DT_F32, R, N), w = tensor(DT_F32, N, C),
+         hx = tensor(DT_BF16, R, C), hy = tensor(DT_BF16, R, N), hw = tensor(DT_BF16, N, C);
+  const double flops = 2.0 * R * N * C, bytes = 4 * (R * C + R * N + N * C);
+  OpRates rates = {.launch = 0.5};
+  rates.kind[OP_GEMM] = (OpRate){.flops = {flops / 3, flops / 7}, .bytes = bytes};
+  rates.kind[OP_NORM].bytes = 1;
+  backend_null_price(be, &rates);
+  backend_costs_clear(be);
+  be->linear(be, y, x, w, TENSOR_NONE, false); // 3 s of arithmetic, 1 s of traffic
+  EXPECT(cost_of(OP_GEMM)->seconds == 3.5 && cost_of(OP_GEMM)->compute_seconds == 3.5);
+  be->linear(be, hy, hx, hw, TENSOR_NONE, false); // 7 s, by the other rate
+  EXPECT(cost_of(OP_GEMM)->seconds == 11 && cost_of(OP_GEMM)->launches == 2);
+  rates.kind[OP_GEMM].bytes = bytes / 10;
+  backend_null_price(be, &rates);
+  be->linear(be, y, x, w, TENSOR_NONE, false); // 10 s of traffic
+  EXPECT(cost_of(OP_GEMM)->seconds == 21.5 && cost_of(OP_GEMM)->compute_seconds == 11);
+  be->linear_back_x_acc(be, x, y, w); // a kind without rates: the launch alone
+  EXPECT(cost_of(OP_GEMM_BACK_X)->seconds == 0.5 && cost_of(OP_NORM)->launches == 0);
+}
+
+// The same counts as null, the same values as the backend below.
+static void a_meter_runs_what_it_counts(void) {
+  Error err;
+  Backend *cpu = NULL, *meter = NULL, *null = be;
+  CpuOptions options = {.threads = 1, .gemm = "own"};
+  EXPECT(backend_cpu_open(&cpu, &options, &err) == STATUS_OK, "%s", err.message);
+  EXPECT(backend_meter_open(&meter, cpu, &err) == STATUS_OK);
+  float xs[R * C], ws[N * C], ys[R * N], expected[R * N];
+  for (int i = 0; i < R * C; i++) xs[i] = (float)(i % 5) - 2;
+  for (int i = 0; i < N * C; i++) ws[i] = (float)(i % 7) - 3;
+  be = meter; // tensors of its memory
+  Tensor x = tensor(DT_F32, R, C), y = tensor(DT_F32, R, N), w = tensor(DT_F32, N, C);
+  be = null;
+  meter->copy_in(meter, x, xs);
+  meter->copy_in(meter, w, ws);
+  meter->linear(meter, y, x, w, TENSOR_NONE, false);
+  meter->copy_out(meter, ys, y);
+  cpu->fill(cpu, y, 0);
+  cpu->linear(cpu, y, x, w, TENSOR_NONE, false);
+  cpu->copy_out(cpu, expected, y);
+  EXPECT(memcmp(ys, expected, sizeof ys) == 0 && expected[1] != 0);
+  const OpCost *cost = &backend_costs(meter)[OP_GEMM];
+  EXPECT(cost->launches == 1 && cost->flops == 2.0 * R * N * C && cost->seconds > 0);
+  EXPECT(backend_costs(meter)[OP_COPY].bytes == 4 * (R * C + N * C + R * N));
+  meter->mem_free(meter, x.data, 4 * R * C);
+  meter->mem_free(meter, y.data, 4 * R * N);
+  meter->mem_free(meter, w.data, 4 * N * C);
+  meter->close(meter);
+  cpu->close(cpu);
+}
+
 int main(void) {
   Error err;
   if (backend_null_open(&be, &err) != STATUS_OK) {
@@ -211,6 +284,9 @@ int main(void) {
   RUN(linear);
   RUN(lora);
   RUN(losses_and_optimizer);
+  RUN(costs_add_up_to_the_counts);
+  RUN(an_op_takes_its_roofline);
+  RUN(a_meter_runs_what_it_counts);
   RUN(addresses_are_distinct); // last: it uses the addresses up
   be->close(be);
   return test_done();

@@ -1,0 +1,283 @@
+// The plan of a run: each arena's high-water mark after real steps equals it to the byte; what
+// ranks share; the recipes' devices; and what is proposed where a plan does not fit.
+#include "dry_run.h"
+#include "rng.h"
+#include "test.h"
+#include "train_model.h"
+
+#include <math.h>
+
+enum { VOCAB = 61, BATCH = 3 };
+
+static const LlamaConfig tiny = {.hidden = 24,
+                                 .ffn = 40,
+                                 .layers = 3,
+                                 .heads = 4,
+                                 .kv_heads = 2,
+                                 .head_dim = 8,
+                                 .vocab = VOCAB,
+                                 .rms_eps = 1e-5,
+                                 .rope_theta = 10000,
+                                 .max_positions = 64,
+                                 .tied = true};
+
+static void must(Status status, const Error *err) {
+  EXPECT(status == STATUS_OK, "%s", err->message);
+}
+
+// ---- to the byte ----
+
+// Sequences of one length, so that the largest micro-batch that the plan is made for is one that
+// comes.
+static Dataset make_data(int32_t length) {
+  Dataset d = {.n = BATCH, .n_ids = (int64_t)BATCH * length};
+  Rng rng = {.key = 3};
+  d.examples = calloc(BATCH, sizeof *d.examples);
+  d.ids = calloc((size_t)d.n_ids, sizeof *d.ids);
+  for (int i = 0; i < BATCH; i++)
+    d.examples[i] = (Example){.first = (int64_t)i * length, .n = length, .label_start = 2};
+  for (int64_t k = 0; k < d.n_ids; k++) d.ids[k] = (int32_t)rng_below(&rng, VOCAB);
+  return d;
+}
+
+typedef struct Case {
+  Method method;
+  DType dtype;
+  Checkpointing checkpointing;
+  int32_t length;
+  int64_t micro_tokens;
+} Case;
+
+static void fill_weights(Llama *model, Backend *be) {
+  for (int64_t i = 0; i < model->params.n; i++) be->fill(be, model->params.items[i].value.t, 0.01);
+}
+
+static void train(const RunConfig *config, const Dataset *data, const MemoryPlan *arenas,
+                  MemoryPlan *peak) {
+  Error err;
+  Llama model;
+  Trainer trainer;
+  Memory memory;
+  Backend *be = NULL;
+  StepResult result;
+  const int32_t examples[BATCH] = {2, 0, 1};
+  CpuOptions options = {.threads = 1};
+  must(backend_cpu_open(&be, &options, &err), &err);
+  must(train_model_declare(&model, &tiny, config, &err), &err);
+  trainer_init(&trainer, config, data, &model);
+  must(memory_open(&memory, be, arenas, &err), &err);
+  trainer_place(&trainer, be, &memory);
+  fill_weights(&model, be);
+  for (int step = 1; step <= 2; step++) {
+    must(trainer_step(&trainer, examples, BATCH, step, 1e-3, &result, &err), &err);
+    trainer_evaluate(&trainer, examples, BATCH);
+  }
+  *peak = memory_peak(&memory);
+  trainer_free(&trainer);
+  memory_close(&memory);
+  be->close(be);
+  llama_free(&model);
+}
+
+static void check_case(const Case *c) {
+  Error err;
+  RunConfig config;
+  Device device;
+  RunPlan plan;
+  MemoryPlan peak;
+  config_defaults(&config);
+  config.method = c->method;
+  config.model.dtype = c->dtype;
+  config.lora.r = 4;
+  config.train.batch_size = BATCH;
+  config.train.micro_tokens = c->micro_tokens;
+  config.train.checkpointing = c->checkpointing;
+  Dataset data = make_data(c->length);
+  DataOutline outline = data_outline(&config, &data);
+  must(device_find(&device, "h100", &err), &err);
+  must(plan_make(&plan, &config, &tiny, &outline, &device, &err), &err);
+  train(&config, &data, &plan.arenas, &peak);
+#define SAME(arena)                                                                                \
+  EXPECT(peak.arena == plan.arenas.arena,                                                          \
+         "%s, %s, checkpointing %d, %d tokens: %s: %lld, not %lld",                                \
+         c->method == METHOD_LORA ? "lora" : "full", dtype_info(c->dtype)->name,                   \
+         (int)c->checkpointing, c->length, #arena, (long long)peak.arena,                          \
+         (long long)plan.arenas.arena)
+  SAME(weights);
+  SAME(state);
+  SAME(step);
+  SAME(cache);
+  SAME(host);
+  dataset_free(&data);
+}
+
+static void high_water_marks_are_the_plan(void) {
+  for (int dtype = 0; dtype < 2; dtype++) {
+    for (int on = 0; on < 2; on++) {
+      for (int32_t length = 7; length <= 40; length += 33) {
+        check_case(&(Case){METHOD_LORA, (DType)dtype, (Checkpointing)on, length, BATCH * length});
+      }
+    }
+  }
+  check_case(&(Case){METHOD_LORA, DT_BF16, CHECKPOINTING_OFF, 16, 32}); // two packs a step
+}
+
+// ---- plans without files ----
+
+static void plan_of(RunPlan *plan, RunConfig *c, const char *const *words, int n) {
+  Error err;
+  LlamaConfig llama;
+  Device device;
+  config_defaults(c);
+  for (int i = 0; i < n; i++) must(config_override(c, words[i], &err), &err);
+  must(llama_config_preset(&llama, NULL, c->model.preset, &err), &err);
+  must(device_find(&device, c->plan.device, &err), &err);
+  DataOutline outline = plan_assumed_data(c);
+  must(plan_make(plan, c, &llama, &outline, &device, &err), &err);
+}
+#define PLAN_OF(plan, c, ...)                                                                      \
+  plan_of(plan, c, (const char *const[]){__VA_ARGS__},                                             \
+          sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+static int64_t bytes_of(const RunPlan *plan, const char *name) {
+  const PlanLine *line = plan_line(plan, name);
+  EXPECT(line != NULL, "no line %s", name);
+  return line != NULL ? line->bytes : 0;
+}
+
+static void lines_add_up(void) {
+  RunConfig c;
+  RunPlan plan;
+  PLAN_OF(&plan, &c, "model.preset=smollm2-135m", "plan.device=rtx-3090");
+  int64_t sum = 0, arenas = plan.arenas.weights + plan.arenas.state + plan.arenas.step;
+  for (int i = 0; i < plan.n_lines; i++) sum += plan.lines[i].on_device ? plan.lines[i].bytes : 0;
+  EXPECT(sum == plan.device_bytes && plan.fits && plan.limit == INT64_C(23) << 30);
+  EXPECT(bytes_of(&plan, "weights") == plan.arenas.weights);
+  EXPECT(bytes_of(&plan, "gradients") + bytes_of(&plan, "optimizer") == plan.arenas.state);
+  EXPECT(bytes_of(&plan, "gradients") == 30 * 16384 * 4); // 15,360 a block, padded
+  EXPECT(sum - arenas == bytes_of(&plan, "context") + bytes_of(&plan, "workspace"));
+  EXPECT(plan_line(&plan, "context")->estimate && !plan_line(&plan, "weights")->estimate);
+  EXPECT(plan_line(&plan, "collectives") == NULL);
+}
+
+// Steps, evaluations and checkpoints of a run by hand; time that follows the device's rates.
+static void time_is_counted(void) {
+  RunConfig c;
+  RunPlan plan, slow, twice;
+  PLAN_OF(&plan, &c, "model.preset=smollm2-135m", "plan.device=a100-80", "plan.examples=1100",
+          "data.val_set_size=100", "train.epochs=2", "train.batch_size=300", "train.eval_steps=3",
+          "output.save_steps=5", "plan.mean_len=100", "train.micro_tokens=1000");
+  const PlanTime *t = &plan.time;
+  EXPECT(t->steps == 8 && t->evaluations == 4 && t->checkpoints == 2, "%lld %lld %lld",
+         (long long)t->steps, (long long)t->evaluations, (long long)t->checkpoints);
+  EXPECT(t->tokens == 30000 && fabs(t->micro_batches - (30000 / 950.0 + 0.5)) < 1e-9);
+  // 4 flops a token for each weight of a matrix product: embedding lookups are none, the tied head
+  // is
+  double products = 0;
+  for (int kind = OP_GEMM; kind <= OP_GEMM_BACK_W; kind++) products += t->step[kind].flops;
+  EXPECT(fabs(products / (4.0 * 30000 * 134479872) - 1) < 0.01, "%g", products);
+  double sum = t->start + 8 * t->one_step + 4 * t->one_evaluation + 2 * t->one_checkpoint;
+  EXPECT(fabs(sum / t->total - 1) < 1e-12);
+  PLAN_OF(&slow, &c, "model.preset=smollm2-135m", "plan.device=a100-80", "plan.examples=1100",
+          "data.val_set_size=100", "train.batch_size=300", "train.micro_tokens=1000",
+          "plan.mean_len=100", "model.dtype=f32");
+  EXPECT(slow.time.one_step > 5 * t->one_step, "f32 has a sixteenth of the peak");
+  PLAN_OF(&twice, &c, "model.preset=smollm2-135m", "plan.device=a100-80", "plan.examples=1100",
+          "data.val_set_size=100", "train.batch_size=600", "train.micro_tokens=1000",
+          "plan.mean_len=100");
+  EXPECT(fabs(twice.time.one_step / t->one_step - 2) < 0.05);
+}
+
+static void ranks_share(void) {
+  static const char *const shards[] = {"none", "optimizer", "gradients", "weights"};
+  RunConfig c;
+  RunPlan one, of_four[4];
+  PLAN_OF(&one, &c, "model.preset=llama-7b", "plan.device=a100-80", "train.batch_size=128");
+  for (int i = 0; i < 4; i++) {
+    char word[32];
+    snprintf(word, sizeof word, "dist.shard=%s", shards[i]);
+    PLAN_OF(&of_four[i], &c, "model.preset=llama-7b", "plan.device=a100-80", "train.batch_size=128",
+            "dist.ranks=4", word);
+    const RunPlan *p = &of_four[i];
+    int64_t gradients = bytes_of(&one, "gradients"), moments = 2 * gradients;
+    int64_t scalars = bytes_of(&one, "optimizer") - moments;
+    EXPECT(bytes_of(p, "gradients") == gradients / (i >= SHARD_GRADIENTS ? 4 : 1), "%s", shards[i]);
+    EXPECT(bytes_of(p, "optimizer") == scalars + moments / (i >= SHARD_OPTIMIZER ? 4 : 1), "%s",
+           shards[i]);
+    // Of adapters only: 32 blocks, all alike; the gather buffer holds two of them.
+    int64_t adapters = one.trained * 4, weights = bytes_of(&one, "weights");
+    EXPECT(bytes_of(p, "weights") == weights - (i >= SHARD_WEIGHTS ? adapters / 4 * 3 : 0), "%s",
+           shards[i]);
+    EXPECT((plan_line(p, "reduce") != NULL) == (i >= SHARD_GRADIENTS), "%s", shards[i]);
+    EXPECT((plan_line(p, "gather") != NULL) == (i >= SHARD_WEIGHTS), "%s", shards[i]);
+    if (i == SHARD_WEIGHTS) EXPECT(bytes_of(p, "gather") == 2 * adapters / 32);
+    EXPECT(plan_line(p, "collectives")->estimate && p->time.collectives > 0);
+    EXPECT(p->time.one_step < one.time.one_step / 3.5, "a quarter of the batch each");
+  }
+}
+
+// What a published recipe says of itself.
+static void recipe_fits(const char *path, double gib) {
+  RunConfig c;
+  RunPlan plan;
+  LlamaConfig llama;
+  Device device;
+  Error err;
+  must(config_load(&c, path, NULL, 0, &err), &err);
+  must(llama_config_preset(&llama, NULL, c.model.preset, &err), &err);
+  must(device_find(&device, c.plan.device, &err), &err);
+  DataOutline outline = plan_assumed_data(&c);
+  must(plan_make(&plan, &c, &llama, &outline, &device, &err), &err);
+  EXPECT(plan.fits && plan.device_bytes <= (int64_t)(gib * (1 << 30)), "%s takes %.2f GiB", path,
+         (double)plan.device_bytes / (1 << 30));
+  EXPECT(plan.device_bytes > (int64_t)(gib * 0.8 * (1 << 30)), "%s leaves much: %.2f GiB", path,
+         (double)plan.device_bytes / (1 << 30));
+}
+
+static void recipes_fit(void) {
+  recipe_fits("configs/lora_3090.yaml", 23.0);
+}
+
+static void unknown_devices_are_told_apart(void) {
+  Device device;
+  Error err;
+  EXPECT(device_find(&device, "rtx-309", &err) == STATUS_USAGE);
+  EXPECT(strstr(err.message, "did you mean 'rtx-3090'?") != NULL, "%s", err.message);
+  EXPECT(device_find(&device, "a very large abacus", &err) == STATUS_USAGE);
+  EXPECT(strstr(err.message, "a100-40") != NULL && strstr(err.message, "h200") != NULL, "%s",
+         err.message);
+}
+
+// A measurement gives a rate for every kind that a run of the same config asks about.
+static void a_cpu_is_measured(void) {
+  RunConfig c;
+  Error err;
+  Backend *be = NULL;
+  Device device;
+  RunPlan plan;
+  config_defaults(&c);
+  DataOutline outline = plan_assumed_data(&c);
+  CpuOptions options = {.threads = 1};
+  must(backend_cpu_open(&be, &options, &err), &err);
+  must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
+  be->close(be);
+  EXPECT(device.measured && !device.gpu && device.gib > 0);
+  must(plan_make(&plan, &c, &tiny, &outline, &device, &err), &err);
+  for (int kind = 0; kind < OP_KINDS; kind++) {
+    const OpCost *cost = &plan.time.step[kind];
+    EXPECT((cost->bytes > 0) == (cost->seconds > 0), "%s", op_kind_name((OpKind)kind));
+  }
+  EXPECT(plan.time.one_step > 0 && plan_line(&plan, "context") == NULL);
+  EXPECT(plan_line(&plan, "host")->on_device, "the CPU's memory is the process's");
+}
+
+int main(void) {
+  RUN(high_water_marks_are_the_plan);
+  RUN(lines_add_up);
+  RUN(time_is_counted);
+  RUN(ranks_share);
+  RUN(recipes_fit);
+  RUN(unknown_devices_are_told_apart);
+  RUN(a_cpu_is_measured);
+  return test_done();
+}
