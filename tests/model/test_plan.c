@@ -30,13 +30,15 @@ static void must(Status status, const Error *err) {
 // Sequences of one length, so that the largest micro-batch that the plan is made for is one that
 // comes.
 static Dataset make_data(int32_t length) {
-  Dataset d = {.n = BATCH, .n_ids = (int64_t)BATCH * length};
+  Dataset d = {.n = BATCH, .n_tokens = (int64_t)BATCH * length};
   Rng rng = {.key = 3};
   d.examples = calloc(BATCH, sizeof *d.examples);
-  d.ids = calloc((size_t)d.n_ids, sizeof *d.ids);
-  for (int i = 0; i < BATCH; i++)
-    d.examples[i] = (Example){.first = (int64_t)i * length, .n = length, .label_start = 2};
-  for (int64_t k = 0; k < d.n_ids; k++) d.ids[k] = (int32_t)rng_below(&rng, VOCAB);
+  d.tokens = calloc((size_t)d.n_tokens, sizeof *d.tokens);
+  for (int64_t k = 0; k < d.n_tokens; k++) d.tokens[k] = (int32_t)rng_below(&rng, VOCAB);
+  for (int i = 0; i < BATCH; i++) {
+    d.examples[i] = (Example){.first = (int64_t)i * length, .n = length};
+    dataset_mark(&d, i, 2);
+  }
   return d;
 }
 

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# labels: quick
+# vma-train --dry-run from outside: with and without files, plans that do not fit and what is proposed for them, the
+# recipes, and that nothing is written.
+set -uo pipefail
+
+train=$VMA_BIN/vma-train
+top=$PWD
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+fail() {
+  echo "FAILED: $*"
+  failed=1
+}
+
+# ends STATUS LINES COMMAND...: exits so, with that many lines on stderr; its output is in $work/out
+ends() {
+  local expected=$1 lines=$2 status=0
+  shift 2
+  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+  if [ $status != "$expected" ]; then fail "$* : status $status, not $expected: $(cat "$work/err")"; fi
+  if [ "$(wc -l <"$work/err")" != "$lines" ]; then fail "$* : stderr: $(cat "$work/err")"; fi
+}
+
+# says TEXT...: the output, or the message, has each
+says() {
+  for text in "$@"; do grep -qF -- "$text" "$work/out" "$work/err" || fail "no '$text' in: $(cat "$work/out" "$work/err")"; done
+}
+
+mkdir "$work/empty" "$work/tiny"
+cp tests/golden/tiny_llama/gqa/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/tiny"
+for i in 1 2 3 4 5 6 7 8 9 10; do
+  echo "{\"instruction\": \"Count to $i\", \"output\": \"$(seq -s ' ' 1 "$i")\"}"
+done >"$work/data.jsonl"
+
+# ---- without files ----
+
+cd "$work/empty" || exit 1
+ends 0 0 "$train" --dry-run model.preset=llama-7b plan.device=rtx-3090
+says '4194304 of 6742609920 weights trained' 'ASSUMED' 'fits' 'context' '(estimate)' 'assumed 70 % of its 71.2 TFLOP/s' \
+  'what limits: matrix products' 'the whole run'
+ends 0 0 "$train" --dry-run model.preset=smollm2-135m
+says "this machine's CPU" 'rates measured on this CPU'
+ends 2 1 "$train" --dry-run model.preset=lama-7b
+says "did you mean 'llama-7b'?"
+ends 2 1 "$train" --dry-run model.preset=llama-7b plan.device=rtx-9090
+says 'plan.device' 'rtx-3090'
+ends 2 1 "$train" --dry-run train.lr=1
+says 'model.preset=llama-7b'
+ends 66 1 "$train" --dry-run model.path=nowhere
+ends 66 1 "$train" --dry-run model.path="$work/tiny" data.path=nowhere
+
+# ---- what does not fit, and what is proposed ----
+
+ends 2 1 "$train" --dry-run model.preset=llama-7b plan.device=rtx-3090 train.micro_tokens=8192
+says 'DOES NOT FIT' "vma-train: the run does not fit the device's memory" 'train.micro_tokens=2048' 'train.checkpointing=on'
+sed -n '/^what would fit/,$p' "$work/out" | grep -o '^  [a-z].*=[^ ]* ' >"$work/proposals"
+[ "$(wc -l <"$work/proposals")" = 2 ] || fail "proposals: $(cat "$work/proposals")"
+while read -r -a words; do
+  ends 0 0 "$train" --dry-run model.preset=llama-7b plan.device=rtx-3090 train.micro_tokens=8192 "${words[@]}"
+done <"$work/proposals"
+ends 2 1 "$train" --dry-run model.preset=llama-65b plan.device=rtx-3090
+says 'nothing that was tried'
+[ -z "$(ls -A)" ] || fail "files were made: $(ls -A)"
+cd "$top" || exit 1
+
+# ---- with files ----
+
+ends 0 0 "$train" --dry-run model.path="$work/tiny" data.path="$work/data.jsonl" data.template=none \
+  data.val_set_size=2 output.dir="$work/run" train.threads=1
+says 'data: 8 examples to train on, 2 held out' 'optimizer'
+if grep -q ASSUMED "$work/out"; then fail "assumes where data is there"; fi
+[ ! -e "$work/run" ] || fail "output.dir was made"
+# The preset stands back where the model is there.
+ends 0 0 "$train" --dry-run model.path="$work/tiny" model.preset=llama-7b train.threads=1
+says ASSUMED
+if grep -q 6742609920 "$work/out"; then fail "a preset in place of files"; fi
+
+# ---- the recipes: plans for other devices, and one message where they would be run ----
+
+for recipe in lora_3090 lora_3090_best full_a100x4 full_a100x4_best; do
+  ends 2 1 "$train" --config configs/$recipe.yaml
+  grep -qE 'plan.device|dist.ranks' "$work/err" || fail "$recipe: $(cat "$work/err")"
+done
+ends 0 0 "$train" --config configs/lora_3090.yaml --dry-run
+says 'fits'
+[ ! -e runs ] || fail "a recipe's folder was made"
+
+exit $failed
