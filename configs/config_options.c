@@ -253,10 +253,9 @@ const ConfigOption config_options[] = {
                 "it goes to its last step."},
     {.key = "train.on_nonfinite",
      CHOICE(train.on_nonfinite, "stop", nonfinite_choices),
-     DECIDES,
      .meaning =
          "A step whose loss or gradients are not finite never reaches the weights: stop ends "
-         "the run, skip goes on with the next batch."},
+         "the run after saving, skip goes on with the next batch, but not past 10 in a row."},
     {.key = "train.freeze",
      PATTERNS(train.freeze),
      DECIDES,

@@ -23,6 +23,12 @@ typedef struct CheckpointState {
   int64_t epoch;    // of the next step
   int64_t in_epoch; // batches of that epoch done
   int64_t threads;
+  bool evaluated; // at that step
+  // Steps whose loss or gradients were not finite: so far, and without one that was in between.
+  int64_t skipped, skipped_in_row;
+  // The best held-out loss so far and its step, 0: none; evaluations since then without a better.
+  double best_loss;
+  int64_t best_step, waited;
   char data_sha256[65], base_hash[65];
   char gemm_path[64];
   RunConfig config;

@@ -38,12 +38,20 @@ Status checkpoint_state_write(const CheckpointState *state, const char *folder, 
   TRY(hash_file(tensors, hash, err));
   config = config_dump(&state->config, false);
   if (config != NULL) {
-    root = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "version",
-                     STATE_VERSION, "vma_version", VMA_VERSION, "step", (json_int_t)state->step,
-                     "epoch", (json_int_t)state->epoch, "in_epoch", (json_int_t)state->in_epoch,
-                     "threads", (json_int_t)state->threads, "gemm_path", state->gemm_path,
-                     "data_sha256", state->data_sha256, "base_hash", state->base_hash,
-                     "trainer_sha256", hash, "config", config);
+    root = json_pack("{s:i, s:s, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s}",
+                     "version", STATE_VERSION, "vma_version", VMA_VERSION, "step",
+                     (json_int_t)state->step, "epoch", (json_int_t)state->epoch, "in_epoch",
+                     (json_int_t)state->in_epoch, "evaluated", state->evaluated, "skipped",
+                     (json_int_t)state->skipped, "skipped_in_row",
+                     (json_int_t)state->skipped_in_row, "threads", (json_int_t)state->threads,
+                     "gemm_path", state->gemm_path, "data_sha256", state->data_sha256, "base_hash",
+                     state->base_hash, "trainer_sha256", hash, "config", config);
+    if (root != NULL && state->best_step > 0) {
+      json_object_set_new(root, "best",
+                          json_pack("{s:I, s:f, s:I}", "step", (json_int_t)state->best_step,
+                                    "eval_loss", state->best_loss, "waited",
+                                    (json_int_t)state->waited));
+    }
   }
   if (root != NULL) text = json_dumps(root, JSON_INDENT(2));
   if (text == NULL) TRY(error_set(err, STATUS_MEMORY, "%s: no memory", path));
@@ -63,13 +71,19 @@ static Status damaged(const char *path, Error *err, const char *what) {
 
 static Status read_fields(CheckpointState *state, const char *path, json_t *root,
                           const char **config, const char **hash, Error *err) {
-  json_int_t step = 0, epoch = 0, in_epoch = 0, threads = 0;
+  json_int_t step = 0, epoch = 0, in_epoch = 0, threads = 0, skipped = 0, in_row = 0;
+  json_int_t best_step = 0, waited = 0;
+  double best_loss = 0;
   const char *gemm = NULL, *data = NULL, *base = NULL;
-  int version = 0;
-  if (json_unpack(root, "{s:i, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s}", "version", &version,
-                  "step", &step, "epoch", &epoch, "in_epoch", &in_epoch, "threads", &threads,
-                  "gemm_path", &gemm, "data_sha256", &data, "base_hash", &base, "trainer_sha256",
-                  hash, "config", config) != 0)
+  int version = 0, evaluated = 0;
+  if (json_unpack(
+          root,
+          "{s:i, s:I, s:I, s:I, s:I, s?b, s?I, s?I, s:s, s:s, s:s, s:s, s:s, s?{s:I, s:f, s:I}}",
+          "version", &version, "step", &step, "epoch", &epoch, "in_epoch", &in_epoch, "threads",
+          &threads, "evaluated", &evaluated, "skipped", &skipped, "skipped_in_row", &in_row,
+          "gemm_path", &gemm, "data_sha256", &data, "base_hash", &base, "trainer_sha256", hash,
+          "config", config, "best", "step", &best_step, "eval_loss", &best_loss, "waited",
+          &waited) != 0)
     return damaged(path, err, CHECKPOINT_STATE " lacks a field or has one of another type");
   if (version != STATE_VERSION) {
     return error_set(err, STATUS_DATA,
@@ -77,10 +91,19 @@ static Status read_fields(CheckpointState *state, const char *path, json_t *root
                      STATE_VERSION);
   }
   if (strlen(data) != 64 || strlen(base) != 64 || strlen(*hash) != 64 ||
-      strlen(gemm) >= sizeof state->gemm_path || step < 0)
+      strlen(gemm) >= sizeof state->gemm_path || step < 0 || skipped < 0 || skipped > step ||
+      in_row < 0 || in_row > skipped || best_step < 0 || best_step > step || waited < 0)
     return damaged(path, err, CHECKPOINT_STATE " has a field that is out of range");
-  *state =
-      (CheckpointState){.step = step, .epoch = epoch, .in_epoch = in_epoch, .threads = threads};
+  *state = (CheckpointState){.step = step,
+                             .epoch = epoch,
+                             .in_epoch = in_epoch,
+                             .threads = threads,
+                             .evaluated = evaluated != 0,
+                             .skipped = skipped,
+                             .skipped_in_row = in_row,
+                             .best_loss = best_loss,
+                             .best_step = best_step,
+                             .waited = waited};
   snprintf(state->gemm_path, sizeof state->gemm_path, "%s", gemm);
   snprintf(state->data_sha256, sizeof state->data_sha256, "%s", data);
   snprintf(state->base_hash, sizeof state->base_hash, "%s", base);

@@ -29,9 +29,10 @@ static const char doc[] =
     "leaves adapter/ (load it with vma-infer --adapter, or with PEFT), metrics.jsonl (one line a "
     "step), checkpoints/ and config.yaml.\n"
     "\n"
-    "Ctrl-C (or SIGTERM, or a terminal that closes) finishes the step, saves a checkpoint and "
-    "exits with 75; the same command "
-    "with resume=auto goes on from there to the same bits. A second one ends at once.\n"
+    "Ctrl-C (or SIGTERM, SIGUSR1, or a terminal that closes) finishes the step, saves a checkpoint "
+    "and exits with 75; the same command with resume=auto goes on from there to the same bits. A "
+    "second one ends at once. A file STOP made in output.dir does the same as Ctrl-C, a file SAVE "
+    "saves a checkpoint and the run goes on.\n"
     "\n"
     "Exit status: 0 done; 2 a mistake in the command line or config, or a dry run whose plan does "
     "not fit the device; 65 a file with bad content; "
@@ -117,12 +118,13 @@ static Status plan_only(const Arguments *a, Error *err) {
 
 static volatile sig_atomic_t stop;
 
-// The second signal, of either kind, finds the default action, which ends the process.
+// The second signal, of any kind but a hangup, finds the default action, which ends the process.
 static void on_signal(int number) {
   (void)number;
   stop = 1;
   signal(SIGINT, SIG_DFL);
   signal(SIGTERM, SIG_DFL);
+  signal(SIGUSR1, SIG_DFL);
 }
 
 static void watch_signals(void) {
@@ -130,6 +132,7 @@ static void watch_signals(void) {
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
+  sigaction(SIGUSR1, &action, NULL); // what batch systems send ahead of a time limit
   // A terminal that closes: stays ignored under nohup, and may come twice, so it never ends at
   // once.
   struct sigaction hangup;

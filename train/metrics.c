@@ -1,5 +1,6 @@
 #include "metrics.h"
 
+#include "check.h"
 #include "checkpoint_folder.h"
 #include "mapped_file.h"
 
@@ -78,9 +79,9 @@ void metrics_close(Metrics *metrics) {
   *metrics = (Metrics){.fd = -1};
 }
 
-static Status put_line(Metrics *metrics, const char *line, int length, Error *err) {
+static Status put_line(Metrics *metrics, const char *line, int64_t length, Error *err) {
   off_t before = lseek(metrics->fd, 0, SEEK_END);
-  for (int at = 0; at < length;) {
+  for (int64_t at = 0; at < length;) {
     ssize_t put = write(metrics->fd, line + at, (size_t)(length - at));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) {
@@ -89,7 +90,7 @@ static Status put_line(Metrics *metrics, const char *line, int length, Error *er
       if (at > 0 && ftruncate(metrics->fd, before) != 0) return status;
       return status;
     }
-    at += (int)put;
+    at += put;
   }
   return STATUS_OK;
 }
@@ -103,15 +104,56 @@ static const char *number(double value, char text[NUMBER_BYTES]) {
   return text;
 }
 
+// A line of a step up to what is special to it.
+static void print_step(FILE *to, int64_t step, const StepResult *result, double lr) {
+  char loss[NUMBER_BYTES], norm[NUMBER_BYTES], rate[NUMBER_BYTES];
+  fprintf(to,
+          "{\"step\": %" PRId64
+          ", \"loss\": %s, \"grad_norm\": %s, \"lr\": %s, \"tokens\": %" PRId64
+          ", \"label_tokens\": %" PRId64 ", ",
+          step, number(result->loss, loss), number(result->grad_norm, norm), number(lr, rate),
+          result->tokens, result->label_tokens);
+}
+
+static Status put_step(Metrics *metrics, int64_t step, const StepResult *result, double lr,
+                       const char *special, double seconds, Error *err) {
+  char *line = NULL;
+  size_t size = 0;
+  FILE *to = open_memstream(&line, &size);
+  CHECK(to != NULL, "no memory for a line");
+  print_step(to, step, result, lr);
+  fprintf(to, "%s\"seconds\": %.4f}\n", special, seconds);
+  CHECK(fclose(to) == 0, "no memory for a line");
+  Status status = put_line(metrics, line, (int64_t)size, err);
+  free(line);
+  return status;
+}
+
 Status metrics_step(Metrics *metrics, int64_t step, const StepResult *result, double lr,
                     double seconds, Error *err) {
-  char line[LINE_BYTES], loss[NUMBER_BYTES], norm[NUMBER_BYTES], rate[NUMBER_BYTES];
-  int n = snprintf(line, sizeof line,
-                   "{\"step\": %" PRId64 ", \"loss\": %s, \"grad_norm\": %s, \"lr\": %s, "
-                   "\"tokens\": %" PRId64 ", \"label_tokens\": %" PRId64 ", \"seconds\": %.4f}\n",
-                   step, number(result->loss, loss), number(result->grad_norm, norm),
-                   number(lr, rate), result->tokens, result->label_tokens, seconds);
-  return put_line(metrics, line, n, err);
+  return put_step(metrics, step, result, lr, "", seconds, err);
+}
+
+Status metrics_skip(Metrics *metrics, int64_t step, const StepResult *result, double lr,
+                    const SkippedItems *skipped, const char *file, double seconds, Error *err) {
+  char *special = NULL;
+  size_t size = 0;
+  FILE *to = open_memstream(&special, &size);
+  json_t *name = json_string(file);
+  char *quoted = name != NULL ? json_dumps(name, JSON_ENCODE_ANY) : NULL; // NULL: no UTF-8
+  CHECK(to != NULL, "no memory for a line");
+  fprintf(to, "\"skipped\": true, \"file\": %s, \"items\": [", quoted != NULL ? quoted : "null");
+  for (int64_t i = 0; i < skipped->n; i++) {
+    fprintf(to, "%s%" PRId32, i > 0 ? ", " : "",
+            skipped->dataset->examples[skipped->examples[i]].item);
+  }
+  fputs("], ", to);
+  CHECK(fclose(to) == 0, "no memory for a line");
+  Status status = put_step(metrics, step, result, lr, special, seconds, err);
+  free(quoted);
+  json_decref(name);
+  free(special);
+  return status;
 }
 
 Status metrics_eval(Metrics *metrics, int64_t step, const EvalResult *result, double seconds,

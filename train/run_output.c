@@ -12,7 +12,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-static const char *const run_files[] = {"metrics.jsonl", "checkpoints", "adapter"};
+static const char *const run_files[] = {"metrics.jsonl", "checkpoints", "adapter", "best"};
 
 // With resume=auto and no checkpoint a run begins afresh, over what an earlier one left behind:
 // only a finished adapter is too good for that.
@@ -96,6 +96,7 @@ Status run_open_output(Run *run, Error *err) {
   TRY(file_make_folders(dir, err));
   TRY(lock_output(run, err));
   checkpoint_sweep(run->checkpoints);
+  TRY(run_restore_best(run, err));
   TRY(file_write(config, text, (int64_t)strlen(text), err));
   TRY(metrics_open(&run->metrics, metrics, run->resume_path != NULL ? run->step : -1, &kept, err));
   run->evaluated = kept.evaluated;

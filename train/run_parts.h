@@ -10,6 +10,14 @@
 #include "train_model.h"
 #include "trainer.h"
 
+// The best held-out loss so far.
+typedef struct RunBest {
+  double loss;
+  int64_t step;   // 0: none
+  int64_t waited; // evaluations since then without a better one
+  bool lost;      // it came before the checkpoint, and its weights were not found
+} RunBest;
+
 typedef struct Run {
   RunConfig config;
   const volatile sig_atomic_t *stop;
@@ -38,8 +46,11 @@ typedef struct Run {
   int64_t saved;                          // step of the newest checkpoint of this process, -1: none
   bool evaluated;                         // at `step`
   double first_eval, last_eval;           // held-out losses before step 1 and newest; NAN: none
-  int32_t *order;                         // [n_train] of the epoch `order_epoch`
-  int32_t *batch;                         // [batch_size] examples
+  RunBest best;
+  int64_t skipped_in_row; // newest steps that were not finite
+  bool file_stop;         // the file STOP was found
+  int32_t *order;         // [n_train] of the epoch `order_epoch`
+  int32_t *batch;         // [batch_size] examples
   int64_t order_epoch;
 } Run;
 
@@ -79,6 +90,15 @@ Status run_fill_model(Run *run, Error *err);
 // run_loop.c: from run->step to the end.
 Status run_loop(Run *run, Error *err);
 
+// run_best.c: after an evaluation: keeps the weights when they are the best so far.
+Status run_consider_best(Run *run, double loss, Error *err);
+// Whether train.early_stop evaluations in a row brought nothing better.
+bool run_stops_early(const Run *run);
+// At the start, the folder being locked: the best weights that belong to the checkpoint.
+Status run_restore_best(Run *run, Error *err);
+
+// run_result.c: the trained weights as they are now, as files in a folder that exists: an adapter.
+Status run_write_weights(const Run *run, const char *folder, Error *err);
 // run_result.c: the files that are left at the end.
 Status run_write_result(Run *run, Error *err);
 

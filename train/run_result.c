@@ -8,23 +8,54 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-Status run_write_result(Run *run, Error *err) {
+Status run_write_weights(const Run *run, const char *folder, Error *err) {
   Status status = STATUS_OK;
   PeftAdapter adapter = {0};
-  char *path = text_format("%s/adapter", run->config.output.dir);
   TRY(train_model_adapter(&adapter, &run->model, run->be, &run->config, run->base_hash, err));
-  TRY(peft_adapter_write(&adapter, path, err));
+  TRY(peft_adapter_write(&adapter, folder, err));
+done:
+  peft_adapter_free(&adapter);
+  return status;
+}
+
+static void show_end(const Run *run) {
+  const RunBest *best = &run->best;
   if (!isnan(run->first_eval) && !isnan(run->last_eval)) {
     printf("held-out loss: %.4f before, %.4f after %" PRId64 " steps\n", run->first_eval,
-           run->last_eval, run->total);
+           run->last_eval, run->step);
   } else if (!isnan(run->last_eval)) {
-    printf("held-out loss: %.4f after %" PRId64 " steps\n", run->last_eval, run->total);
+    printf("held-out loss: %.4f after %" PRId64 " steps\n", run->last_eval, run->step);
   }
-  printf("adapter: %s\n", path);
+  if (run->step < run->total && run_stops_early(run)) {
+    printf("early stop: %" PRId64 " evaluations in a row were not better than step %" PRId64
+           "; %" PRId64 " of %" PRId64 " steps done\n",
+           best->waited, best->step, run->step, run->total);
+  }
+  if (run->trainer.skipped > 0)
+    printf("skipped: %" PRId64 " steps that were not finite\n", run->trainer.skipped);
+}
+
+// The weights after the last step are the result; the best ones lie beside them.
+Status run_write_result(Run *run, Error *err) {
+  Status status = STATUS_OK;
+  const RunBest *best = &run->best;
+  const char *dir = run->config.output.dir;
+  char *path = text_format("%s/adapter", dir);
+  TRY(run_write_weights(run, path, err));
+  show_end(run);
+  printf("adapter: %s (the weights after step %" PRId64 ")\n", path, run->step);
+  if (best->lost) {
+    fprintf(stderr,
+            "vma-train: warning: the best held-out loss, %.4f of step %" PRId64
+            ", came before the checkpoint that this run went on from, and its weights were not "
+            "found: nothing is kept in %s/best\n",
+            best->loss, best->step, dir);
+  } else if (best->step > 0 && run->config.output.best) {
+    printf("best: %s/best (step %" PRId64 ", held-out loss %.4f)\n", dir, best->step, best->loss);
+  }
   PlanUse use = plan_use(&run->memory);
   plan_show_use(&run->plan, &use);
 done:
   free(path);
-  peft_adapter_free(&adapter);
   return status;
 }

@@ -74,6 +74,12 @@ Status run_plan_course(Run *run, Error *err) {
     return error_set(err, STATUS_USAGE, "train.epochs: %" PRId64 " steps in all; at most %d are",
                      run->total, INT32_MAX);
   }
+  bool never = run->split.n_held_out == 0 || c->train.eval_steps == 0;
+  if (c->train.early_stop > 0 && never) {
+    return error_set(err, STATUS_USAGE, "train.early_stop: %s: there is no held-out loss to go by",
+                     run->split.n_held_out == 0 ? "data.val_set_size holds nothing out"
+                                                : "train.eval_steps is 0");
+  }
   run->warmup = schedule_warmup(c->train.warmup_steps, c->train.warmup_ratio, run->total);
   run->order = malloc((size_t)run->split.n_train * sizeof *run->order);
   run->batch = malloc((size_t)batch * sizeof *run->batch);
@@ -164,6 +170,11 @@ Status run_fill_model(Run *run, Error *err) {
   if (run->resume_path != NULL) {
     TRY(checkpoint_restore(run->resume_path, &run->model.params, run->be, err));
     run->step = run->saved = run->resumed.step;
+    run->trainer.skipped = run->resumed.skipped;
+    run->skipped_in_row = run->resumed.skipped_in_row;
+    run->best = (RunBest){.loss = run->resumed.best_loss,
+                          .step = run->resumed.best_step,
+                          .waited = run->resumed.waited};
     printf("going on from %s\n", run->resume_path);
   }
   store_close(run->store);

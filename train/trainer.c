@@ -209,9 +209,8 @@ static Status refuse_not_finite(const Trainer *t, const int32_t *examples, int64
   }
   return error_set(
       err, STATUS_FAILED,
-      "step %lld: the loss is %g and the norm of the gradients %g: not finite. Stopped "
-      "before the weights were touched. The batch: items %s%s of %s. A smaller "
-      "train.lr or model.dtype=f32 may help",
+      "step %lld: the loss is %g and the norm of the gradients %g: not finite; weights "
+      "and moments stay as they were. The batch: items %s%s of %s",
       (long long)step, r->loss, r->grad_norm, items, used + 16 < sizeof items ? "" : ", ...",
       t->config->data.path);
 }
@@ -235,9 +234,11 @@ Status trainer_step(Trainer *t, const int32_t *examples, int64_t n, int64_t step
   be->copy_out(be, &sum, t->loss);
   result->loss = labels > 0 ? sum / (double)labels : 0;
   result->grad_norm = optimizer_norm(&t->optimizer);
-  if (!isfinite(result->loss) || !isfinite(result->grad_norm))
+  if (!isfinite(result->loss) || !isfinite(result->grad_norm)) {
+    result->skipped = true;
     return refuse_not_finite(t, examples, n, step, result, err);
-  optimizer_update(&t->optimizer, lr, step);
+  }
+  optimizer_update(&t->optimizer, lr, step - t->skipped);
   return STATUS_OK;
 }
 

@@ -50,6 +50,7 @@ typedef struct Trainer {
   Optimizer optimizer;
   Tensor inv_count; // f32 [1,1] 1 / labels of the global batch
   Tensor loss;      // f64 [1,1] sum over the labels
+  int64_t skipped;  // steps that the caller went past as not finite: AdamW's t does not count them
   // Set by a signal's handler, looked at between the batches of an evaluation; may be NULL.
   const volatile sig_atomic_t *stop;
 } Trainer;
@@ -85,11 +86,13 @@ typedef struct StepResult {
   double loss;      // mean over the labels of the global batch
   double grad_norm; // before clipping
   int64_t tokens, label_tokens;
+  bool skipped; // loss or norm is not finite
 } StepResult;
 
 // One optimizer step, `step` counted from 1, over the n <= batch_size examples (indices into the
 // data set). A loss or norm that is not finite is STATUS_FAILED with the batch named; weights and
-// moments are then as they were. A batch without labels has loss 0 and no gradient.
+// moments are then as they were, and the next step may be taken. A batch without labels has loss 0
+// and no gradient.
 Status trainer_step(Trainer *trainer, const int32_t *examples, int64_t n, int64_t step, double lr,
                     StepResult *result, Error *err);
 

@@ -4,57 +4,13 @@
 # each mistake the exit status, one message that says what is wrong, and nothing left half-written.
 set -uo pipefail
 
-train=$VMA_BIN/vma-train
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failed=0
-
-fail() {
-  echo "FAILED: $*"
-  failed=1
-}
-
-# refuse STATUS PART COMMAND...: fails with that status and a single line on stderr that holds PART
-refuse() {
-  local expected=$1 part=$2 status=0
-  shift 2
-  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
-  if [ $status != "$expected" ]; then fail "$* : status $status, not $expected: $(cat "$work/err")"; fi
-  if [ "$(wc -l <"$work/err")" != 1 ]; then fail "$* : not one message: $(cat "$work/err")"; fi
-  if ! grep -qF -- "$part" "$work/err"; then fail "$* : no '$part' in: $(cat "$work/err")"; fi
-}
-
-# accept COMMAND...: succeeds, says nothing on stderr; its output is in $work/out
-accept() {
-  local status=0
-  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
-  if [ $status != 0 ]; then fail "$* : status $status: $(cat "$work/err")"; fi
-  if [ -s "$work/err" ]; then fail "$* : stderr: $(cat "$work/err")"; fi
-}
-
-# without_seconds FILE: the metrics without what a clock decides
-without_seconds() { sed 's/, "seconds": [0-9.]*//' "$1"; }
-
-# same_run A B: the same adapter to the bit, the same metrics
-same_run() {
-  cmp -s "$1/adapter/adapter_model.safetensors" "$2/adapter/adapter_model.safetensors" || fail "$1, $2: other adapters"
-  [ "$(without_seconds "$1/metrics.jsonl")" = "$(without_seconds "$2/metrics.jsonl")" ] ||
-    fail "$1, $2: other metrics: $(diff "$1/metrics.jsonl" "$2/metrics.jsonl")"
-}
-
-mkdir "$work/tiny"
-cp tests/golden/tiny_llama/gqa/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/tiny"
-for i in 1 2 3 4 5 6 7 8 9 10 11 12 13; do
-  echo "{\"instruction\": \"Count to $i\", \"output\": \"$(seq -s ' ' 1 "$i")\"}"
-done >"$work/data.jsonl"
-cat >"$work/run.yaml" <<END
-model: {path: "$work/tiny", dtype: f32}
-data: {path: "$work/data.jsonl", template: none, cutoff_len: 64, val_set_size: 3}
-lora: {r: 4, dropout: 0.1}
-train: {epochs: 3, batch_size: 4, micro_tokens: 60, lr: 1.0e-2, schedule: cosine, warmup_steps: 2, eval_steps: 2, threads: 1, gemm: own}
-output: {dir: "$work/whole", save_steps: 0, keep: 20}
-END
-run() { "$train" --config "$work/run.yaml" "$@"; }
+# shellcheck source=tests/e2e/train_lib.sh
+source tests/e2e/train_lib.sh
+tiny_model tiny gqa
+counting_data
+tiny_run
 
 # ---- a whole run: 10 examples in 3 epochs of 4 + 4 + 2 ----
 
@@ -62,7 +18,7 @@ accept run output.save_steps=1
 for part in 'template: none' 'examples         13: 10 to train on, 3 held out' 'activations' 'step 9/9' 'held-out loss: '; do
   grep -qF -- "$part" "$work/out" || fail "no '$part' in: $(cat "$work/out")"
 done
-[ "$(ls "$work/whole")" = "$(printf '%s\n' adapter checkpoints config.yaml metrics.jsonl)" ] || fail "files: $(ls "$work/whole")"
+[ "$(ls "$work/whole")" = "$(printf '%s\n' adapter best checkpoints config.yaml metrics.jsonl)" ] || fail "files: $(ls "$work/whole")"
 [ "$(find "$work/whole/checkpoints" -mindepth 1 -maxdepth 1 | wc -l)" = 9 ] || fail "checkpoints: $(ls -A "$work/whole/checkpoints")"
 steps=$(sed -n 's/^{"step": \([0-9]*\), "\(eval_\|\)loss.*/\1\2/p' "$work/whole/metrics.jsonl" | tr '\n' ' ')
 [ "$steps" = '0eval_ 1 2 2eval_ 3 4 4eval_ 5 6 6eval_ 7 8 8eval_ 9 9eval_ ' ] || fail "metrics: $steps"
@@ -215,8 +171,7 @@ refuse 2 'lora.r' run output.dir="$no" lora.init_from="$work/whole/adapter" lora
 refuse 2 'method' run output.dir="$no" method=full
 [ ! -e "$no" ] || fail "a refused run leaves files: $(ls -R "$no")"
 # An adapter of another model is found out when the weights are there, before anything is written.
-mkdir "$work/other"
-cp tests/golden/tiny_llama/mha/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/other"
+tiny_model other mha
 refuse 65 "$work/whole/adapter" run output.dir="$no" model.path="$work/other" lora.init_from="$work/whole/adapter"
 [ ! -e "$no" ] || fail "a refused run leaves files: $(ls -R "$no")"
 refuse 2 'holds a run already' run
@@ -265,14 +220,14 @@ limited() { # limited KIB ARGUMENTS...
 full=$work/full
 mkdir -p "$full/checkpoints"
 cp -r "$work/whole/checkpoints/step-000003" "$full/checkpoints"
-refuse 74 "$full/checkpoints/" limited 3 output.dir="$full" output.save_steps=1 resume=auto
+refuse 74 "$full/checkpoints/" limited 3 output.dir="$full" output.save_steps=1 output.best=false resume=auto
 [ "$(ls -A "$full/checkpoints")" = step-000003 ] || fail "a full disk: $(ls -A "$full/checkpoints")"
 diff -r "$full/checkpoints/step-000003" "$work/whole/checkpoints/step-000003" || fail "a full disk changes a checkpoint"
 [ ! -e "$full/adapter" ] || fail "a full disk: half an adapter"
 accept run output.dir="$full" resume=auto
 cmp -s "$work/whole/adapter/adapter_model.safetensors" "$full/adapter/adapter_model.safetensors" ||
   fail "another adapter after a full disk"
-refuse 74 'metrics.jsonl' limited 3 output.dir="$work/lines" train.epochs=20
+refuse 74 'metrics.jsonl' limited 3 output.dir="$work/lines" train.epochs=20 output.best=false
 [ "$(tail -c 1 "$work/lines/metrics.jsonl" | wc -l)" = 1 ] || fail "a torn line: $(tail -n 1 "$work/lines/metrics.jsonl")"
 
 # ---- help ----

@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# labels: quick
+# A run that people can live with, on a tiny model and by real processes: signals and file switches, steps that are not
+# finite, the best weights and the early stop, a folder to go on from.
+set -uo pipefail
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# shellcheck source=tests/e2e/train_lib.sh
+source tests/e2e/train_lib.sh
+tiny_model tiny gqa
+counting_data
+tiny_run
+step_lines() { sed -n 's/^{"step": \([0-9]*\), "loss.*/\1/p' "$1/metrics.jsonl"; }
+eval_lines() { sed -n 's/^{"step": \([0-9]*\), "eval_loss": \([^,]*\),.*/\1 \2/p' "$1/metrics.jsonl"; }
+
+# ---- signals and switches: each stops an endless run after a step, and the next goes on from there ----
+
+long=$work/long
+endless=(train.max_steps=1000000 train.schedule=constant train.eval_steps=0 output.dir="$long" resume=auto)
+lines=0
+for ask in HUP INT TERM USR1 STOP; do
+  # INT is ignored by what a shell starts in the background: env gives it back its default.
+  env --default-signal=INT "$train" --config "$work/run.yaml" "${endless[@]}" >"$work/child_out" 2>"$work/child_err" &
+  child=$!
+  wait_until $child has_lines "$long/metrics.jsonl" $((lines + 3))
+  if [ $ask = STOP ]; then
+    touch "$long/SAVE"
+    wait_until $child gone "$long/SAVE"
+    gone "$long/SAVE" || fail "SAVE is not seen"
+    wait_until $child has_lines "$long/metrics.jsonl" $(($(wc -l <"$long/metrics.jsonl") + 3))
+    touch "$long/STOP"
+  else
+    kill -$ask $child
+  fi
+  status=0
+  wait $child || status=$?
+  [ $status = 75 ] || fail "$ask: status $status: $(cat "$work/child_err")"
+  by='a signal'
+  if [ $ask = STOP ]; then by='the file STOP'; fi
+  grep -q "^vma-train: stopped by $by after step [0-9]* of 1000000; saved in .*resume=auto" "$work/child_err" ||
+    fail "$ask: $(cat "$work/child_err")"
+  [ "$(wc -l <"$work/child_err")" = 1 ] || fail "$ask: more than one message: $(cat "$work/child_err")"
+  lines=$(wc -l <"$long/metrics.jsonl")
+  last=$(step_lines "$long" | tail -n 1)
+  [ -d "$(printf '%s/checkpoints/step-%06d' "$long" "$last")" ] || fail "$ask: no checkpoint of step $last"
+done
+gone "$long/STOP" || fail "STOP stays"
+[ "$(find "$long/checkpoints" -mindepth 1 -maxdepth 1 | wc -l)" -ge 6 ] || fail "SAVE: $(ls "$long/checkpoints")"
+step_lines "$long" >"$work/steps"
+seq "$(wc -l <"$work/steps")" | cmp -s - "$work/steps" || fail "steps are missing or stand twice"
+
+# ---- a step that is not finite ----
+
+# The embedding of '*' is no number: only the item that spells it is spoilt.
+tiny_model spoilt mha
+printf '\000\000\300\177' | dd of="$work/spoilt/model.safetensors" bs=1 seek=$((8 + 2344 + 25152 + 12 * 192)) conv=notrunc status=none
+sed '4s/to 4/*/' "$work/data.jsonl" >"$work/star.jsonl"
+spoilt=(model.path="$work/spoilt" data.path="$work/star.jsonl")
+refuse 1 'items ' run "${spoilt[@]}" output.dir="$work/stops"
+grep -qE 'step [1-3]: the loss is -?nan .*not finite.*items .*3.* of .*star.jsonl.*on_nonfinite=skip' "$work/err" || fail "stop: $(cat "$work/err")"
+[ ! -e "$work/stops/adapter" ] || fail "a run that is not finite leaves an adapter"
+
+skip=$work/skip
+run "${spoilt[@]}" train.on_nonfinite=skip output.dir="$skip" output.save_steps=1 >"$work/out" 2>"$work/err" || fail "skip: $(cat "$work/err")"
+[ "$(grep -c '^vma-train: warning: skipped step [0-9]*: the loss is -*nan' "$work/err")" = 3 ] || fail "skip: $(cat "$work/err")"
+grep -qF 'skipped: 3 steps' "$work/out" || fail "skip: $(tail -n 3 "$work/out")"
+grep -c '"loss": null, "grad_norm": null, .*"skipped": true, "file": "'"$work"'/star.jsonl", "items": \[.*\b3\b.*\], "seconds"' "$skip/metrics.jsonl" |
+  grep -qx 3 || fail "skip: $(grep skipped "$skip/metrics.jsonl")"
+[ "$(step_lines "$skip" | tr '\n' ' ')" = '1 2 3 4 5 6 7 8 9 ' ] || fail "skip: $(step_lines "$skip")"
+if grep -q null <(grep eval "$skip/metrics.jsonl"); then fail "skip: the weights are spoilt: $(eval_lines "$skip")"; fi
+# Weights and moments of the checkpoints before and after the step are the same to the bit.
+sed -n 's/^{"step": \([0-9]*\), .*"skipped": true.*/\1/p' "$skip/metrics.jsonl" >"$work/skipped"
+while read -r step; do
+  [ "$step" = 1 ] || cmp -s "$skip/checkpoints/step-00000$((step - 1))/trainer.safetensors" "$skip/checkpoints/step-00000$step/trainer.safetensors" ||
+    fail "step $step reached the weights or moments"
+  # Going on right after it gives the same bits.
+  mkdir -p "$work/skip$step/checkpoints"
+  cp -r "$skip/checkpoints/step-00000$step" "$work/skip$step/checkpoints"
+  cp "$skip/metrics.jsonl" "$work/skip$step"
+  cp -r "$skip/best" "$work/skip$step"
+  run "${spoilt[@]}" train.on_nonfinite=skip output.dir="$work/skip$step" resume=auto >"$work/out" 2>"$work/err" || fail "skip: $(cat "$work/err")"
+  same_run "$skip" "$work/skip$step"
+  grep -qF 'skipped: 3 steps' "$work/out" || fail "going on after a skip: $(tail -n 3 "$work/out")"
+done <"$work/skipped"
+# A run that stopped goes on past it when told so.
+if [ -d "$work/stops/checkpoints" ]; then
+  run "${spoilt[@]}" output.dir="$work/stops" resume=auto train.on_nonfinite=skip >"$work/out" 2>"$work/err" || fail "past a stop: $(cat "$work/err")"
+else
+  run "${spoilt[@]}" output.dir="$work/stops" train.on_nonfinite=skip resume=auto >"$work/out" 2>"$work/err" || fail "past a stop: $(cat "$work/err")"
+fi
+same_run "$skip" "$work/stops"
+# Nothing but such steps: the run ends.
+status=0
+run "${spoilt[@]}" train.on_nonfinite=skip train.batch_size=10 train.epochs=20 output.dir="$work/all" >"$work/out" 2>"$work/err" || status=$?
+[ $status = 1 ] || fail "all steps skipped: status $status"
+grep -qE '^vma-train: step 10: .*the last of 10 in a row' "$work/err" || fail "all steps skipped: $(tail -n 1 "$work/err")"
+
+# ---- the best weights, and the early stop ----
+
+refuse 2 'train.early_stop' run output.dir="$work/no" train.early_stop=2 data.val_set_size=0
+refuse 2 'train.early_stop' run output.dir="$work/no" train.early_stop=2 train.eval_steps=0
+# So high a rate that it gets worse after a while.
+early=(train.lr=0.3 train.epochs=40 train.schedule=constant train.eval_steps=1 train.early_stop=4)
+stop=$work/early
+accept run "${early[@]}" output.dir="$stop" output.save_steps=1
+best=$(eval_lines "$stop" | awk '$1 > 0 && (n == 0 || $2 < least) { least = $2; n = $1 } END { print n }')
+last=$(step_lines "$stop" | tail -n 1)
+[ "$best $last" = "$((last - 4)) $last" ] || fail "early stop: best $best, last $last: $(eval_lines "$stop")"
+grep -qF "early stop: 4 evaluations in a row were not better than step $best; $last of 120 steps done" "$work/out" || fail "early stop: $(tail -n 4 "$work/out")"
+grep -qF "best: $stop/best (step $best," "$work/out" || fail "early stop: $(tail -n 4 "$work/out")"
+checkpoint() { printf '%s/checkpoints/step-%06d' "$1" "$2"; }
+cmp -s "$stop/best/adapter_model.safetensors" "$(checkpoint "$stop" "$best")/adapter_model.safetensors" || fail "best holds other weights than step $best"
+cmp -s "$stop/adapter/adapter_model.safetensors" "$(checkpoint "$stop" "$last")/adapter_model.safetensors" || fail "adapter is not the last step's"
+[ "$(ls -A "$stop")" = "$(printf '%s\n' adapter best checkpoints config.yaml metrics.jsonl)" ] || fail "files: $(ls -A "$stop")"
+# Going on, in the same folder or in another, ends at the same step with the same best weights.
+for step in $((best - 1)) $best $((best + 1)) $last; do
+  mkdir -p "$work/early$step/checkpoints"
+  cp -r "$(checkpoint "$stop" "$step")" "$work/early$step/checkpoints"
+  cp "$stop/metrics.jsonl" "$work/early$step"
+  cp -r "$stop/best" "$work/early$step"
+  accept run "${early[@]}" output.dir="$work/early$step" resume=auto
+  same_run "$stop" "$work/early$step"
+  diff -r "$stop/best" "$work/early$step/best" || fail "another best after going on from step $step"
+  accept run "${early[@]}" output.dir="$work/moved$step" resume="$(checkpoint "$stop" "$step")"
+  [ "$(step_lines "$work/moved$step" | tail -n 1)" = "$(step_lines "$stop" | sed "1,${step}d" | tail -n 1)" ] || fail "another last step after moving from step $step"
+  diff -r "$stop/best" "$work/moved$step/best" || fail "another best after moving from step $step"
+done
+cp -r "$(checkpoint "$stop" $((best + 1)))" "$work/alone"
+run "${early[@]}" output.dir="$work/lonely" resume="$work/alone" >"$work/out" 2>"$work/err" || fail "no best beside: $(cat "$work/err")"
+grep -q "the best held-out loss, .* of step $best, came before the checkpoint" "$work/err" || fail "no best beside: $(cat "$work/err")"
+[ ! -e "$work/lonely/best" ] || fail "no best beside: there is one"
+accept run output.dir="$work/none" output.best=false
+[ ! -e "$work/none/best" ] || fail "output.best=false keeps them"
+
+exit $failed

@@ -1,0 +1,74 @@
+# What the tests of vma-train share: sourced, with $work a folder of its own.
+# shellcheck shell=bash disable=SC2034,SC2154 # failed, $work
+failed=0
+train=$VMA_BIN/vma-train
+
+fail() {
+  echo "FAILED: $*"
+  failed=1
+}
+
+# refuse STATUS PART COMMAND...: fails with that status and a single line on stderr that holds PART
+refuse() {
+  local expected=$1 part=$2 status=0
+  shift 2
+  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+  if [ $status != "$expected" ]; then fail "$* : status $status, not $expected: $(cat "$work/err")"; fi
+  if [ "$(wc -l <"$work/err")" != 1 ]; then fail "$* : not one message: $(cat "$work/err")"; fi
+  if ! grep -qF -- "$part" "$work/err"; then fail "$* : no '$part' in: $(cat "$work/err")"; fi
+}
+
+# accept COMMAND...: succeeds, says nothing on stderr; its output is in $work/out
+accept() {
+  local status=0
+  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
+  if [ $status != 0 ]; then fail "$* : status $status: $(cat "$work/err")"; fi
+  if [ -s "$work/err" ]; then fail "$* : stderr: $(cat "$work/err")"; fi
+}
+
+# without_seconds FILE: the metrics without what a clock decides
+without_seconds() { sed 's/, "seconds": [0-9.]*//' "$1"; }
+
+# same_run A B: the same adapter to the bit, the same metrics
+same_run() {
+  cmp -s "$1/adapter/adapter_model.safetensors" "$2/adapter/adapter_model.safetensors" || fail "$1, $2: other adapters"
+  [ "$(without_seconds "$1/metrics.jsonl")" = "$(without_seconds "$2/metrics.jsonl")" ] ||
+    fail "$1, $2: other metrics: $(diff "$1/metrics.jsonl" "$2/metrics.jsonl")"
+}
+
+# tiny_model NAME GOLDEN: a model folder $work/NAME
+tiny_model() {
+  mkdir "$work/$1"
+  cp "tests/golden/tiny_llama/$2"/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/$1"
+}
+
+# counting_data: $work/data.jsonl, 13 items
+counting_data() {
+  local i
+  for i in 1 2 3 4 5 6 7 8 9 10 11 12 13; do
+    echo "{\"instruction\": \"Count to $i\", \"output\": \"$(seq -s ' ' 1 "$i")\"}"
+  done >"$work/data.jsonl"
+}
+
+# tiny_run: $work/run.yaml, 9 steps: 10 examples in 3 epochs of 4 + 4 + 2
+tiny_run() {
+  cat >"$work/run.yaml" <<END
+model: {path: "$work/tiny", dtype: f32}
+data: {path: "$work/data.jsonl", template: none, cutoff_len: 64, val_set_size: 3}
+lora: {r: 4, dropout: 0.1}
+train: {epochs: 3, batch_size: 4, micro_tokens: 60, lr: 1.0e-2, schedule: cosine, warmup_steps: 2, eval_steps: 2, threads: 1, gemm: own}
+output: {dir: "$work/whole", save_steps: 0, keep: 20}
+END
+}
+run() { "$train" --config "$work/run.yaml" "$@"; }
+
+# wait_until PID COMMAND...: until the command succeeds, the process has ended or a minute has passed
+wait_until() {
+  local pid=$1 tries=1200
+  shift
+  until "$@" || ! kill -0 "$pid" 2>/dev/null || [ $((tries -= 1)) = 0 ]; do sleep 0.05; done
+}
+
+# has_lines FILE N
+has_lines() { [ -f "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
+gone() { [ ! -e "$1" ]; }
