@@ -57,6 +57,10 @@ static void declare_block(Llama *m, int layer) {
                  (PartName[]){{"mlp.down_proj.weight", "mlp.down_proj.bias", C}}, 1);
 }
 
+// Buckets: a block's number, the final norm and an untied head after them. The embedding, of which
+// the backward writes last, has one of its own, also where it is the head as well.
+enum { EMBED_BUCKET = -1 };
+
 // Weights and biases of a block, and one adapter pair for each of its seven linear layers and
 // adapter number.
 enum { PARAMS_PER_BLOCK = 16 + 14 * MAX_ADAPTERS };
@@ -68,10 +72,8 @@ void llama_init(Llama *m, const LlamaConfig *config, DType dtype) {
   m->blocks = calloc((size_t)layers, sizeof *m->blocks);
   m->host_freq = calloc((size_t)config->head_dim / 2, sizeof(float));
   CHECK(m->blocks != NULL && m->host_freq != NULL, "no memory for %lld blocks", (long long)layers);
-  // A tied embedding is finished last by the backward, an untied head first: each has a bucket of
-  // its own.
-  m->embed =
-      declare(m, -1, 0, true, config->vocab, config->hidden, "model.embed_tokens.weight", -1);
+  m->embed = declare(m, EMBED_BUCKET, 0, true, config->vocab, config->hidden,
+                     "model.embed_tokens.weight", -1);
   for (int i = 0; i < layers; i++) declare_block(m, i);
   m->norm = declare(m, (int)layers, 0, false, config->hidden, 0, "model.norm.weight", -1);
   Param *head = m->embed;
@@ -166,8 +168,14 @@ static Value *attend(Ctx *ctx, const BlockArgs *a, Value *qkv) {
   return op_attention(ctx, p.q, p.k, p.v, NULL, &args);
 }
 
+// The ops before this one in the forward leave the bucket's gradients alone.
+static void begin_bucket(Ctx *ctx, const Llama *m, int number) {
+  if (param_bucket(&m->params, number) != NULL) tape_bucket(ctx, number);
+}
+
 static void run_block(Ctx *ctx, void *arguments) {
   const BlockArgs *a = arguments;
+  begin_bucket(ctx, a->model, a->layer);
   const LlamaBlock *b = &a->model->blocks[a->layer];
   float eps = (float)a->model->config.rms_eps;
   Value *h = op_rmsnorm(ctx, a->x, b->input_norm, eps, linear_input_life(ctx, &b->qkv));
@@ -182,12 +190,16 @@ static void run_block(Ctx *ctx, void *arguments) {
 }
 
 Value *llama_trunk(Ctx *ctx, Llama *m, const DeviceBatch *batch, KvCache *cache) {
+  bool was_recording = ctx->recording;
+  begin_bucket(ctx, m, EMBED_BUCKET);
   Value *x = op_embedding(ctx, m->embed, batch->ids, KEEP);
   Value *spare = NULL; // without a tape two buffers serve all blocks in turn
   for (int i = 0; i < m->config.layers; i++) {
+    // Blocks with nothing trainable in or before them need no backward: they run as in inference.
+    ctx->recording = was_recording && (x->needs_grad || param_bucket(&m->params, i) != NULL);
     Value *out = spare;
     if (out == NULL) out = value_new(ctx, KEEP, batch->n_rows, m->config.hidden, "block output");
-    if (!ctx->recording) spare = x;
+    spare = ctx->recording ? NULL : x;
     BlockArgs *args = arena_alloc(ctx->host, ARENA_LOW, sizeof *args, "block arguments");
     *args = (BlockArgs){.model = m, .layer = i, .batch = batch, .cache = cache, .x = x, .out = out};
     tape_segment(ctx, &(Segment){.run = run_block,
@@ -200,11 +212,13 @@ Value *llama_trunk(Ctx *ctx, Llama *m, const DeviceBatch *batch, KvCache *cache)
                                  .residual = true});
     x = out;
   }
+  ctx->recording = was_recording;
   return x;
 }
 
 void llama_loss(Ctx *ctx, Llama *m, const DeviceBatch *batch, Tensor inv_count, Tensor loss) {
   Value *trunk = llama_trunk(ctx, m, batch, NULL);
+  begin_bucket(ctx, m, (int)m->config.layers);
   Value *x = op_gather_rows(ctx, trunk, batch->label_rows, KEEP);
   Value *h = op_rmsnorm(ctx, x, m->norm, (float)m->config.rms_eps, TEMP);
   op_linear_cross_entropy(ctx, &m->head, h, batch->label_ids, inv_count, 0, loss);

@@ -35,7 +35,7 @@ typedef struct Llama {
 void llama_init(Llama *model, const LlamaConfig *config, DType dtype);
 void llama_free(Llama *model);
 
-// Marks every weight of the file trainable (full fine-tuning).
+// Marks every weight of the file trainable (full fine-tuning); param_freeze takes some out again.
 void llama_train_all(Llama *model);
 
 // lora_attach on all linear layers of the blocks (the head has no adapters), block by block in the
@@ -51,8 +51,9 @@ void llama_plan(const Llama *model, int64_t *weights_bytes, int64_t *state_bytes
 // of a tied model is passed over): what llama_load checks first. STATUS_DATA names the tensor.
 Status llama_check_store(const Llama *model, const TensorStore *store, Error *err);
 
-// Reads every weight from the store, converted to its resident dtype; a missing, extra or
-// mis-shaped tensor is an error that names it. Source pages are given back.
+// Reads every weight from the store, converted to its resident dtype: a trainable bf16 weight gets
+// the file's values in its f32 master and is their rounding. A missing, extra or mis-shaped tensor
+// is an error that names it. Source pages are given back.
 Status llama_load(Llama *model, Backend *be, TensorStore *store, Error *err);
 
 // The residual stream after the last block, [R,C], before the final norm.

@@ -57,11 +57,12 @@ Status llama_check_store(const Llama *m, const TensorStore *store, Error *err) {
   return STATUS_OK;
 }
 
-// Rows of a weight through the staging buffer. An f64 weight (gradient tests) takes the f32 values.
+// Rows of a weight, or of its master, through the staging buffer. An f64 weight (gradient tests)
+// takes the f32 values.
 static Status load_weight(const Param *p, Backend *be, const TensorStore *store,
                           const StoreTensor *source, void *staging, int64_t staging_bytes,
                           Error *err) {
-  Tensor t = p->value.t;
+  Tensor t = tensor_given(p->master) ? p->master : p->value.t;
   DType dtype = t.dtype == DT_F64 ? DT_F32 : t.dtype;
   int64_t step = staging_bytes / dtype_bytes(dtype, t.cols);
   for (int64_t row = 0; row < t.rows; row += step) {
@@ -97,6 +98,7 @@ Status llama_load(Llama *m, Backend *be, TensorStore *store, Error *err) {
     if (p->adapter) continue;
     TRY(load_weight(p, be, store, store_find(store, p->name), staging, bytes, err));
   }
+  param_round_masters(&m->params, be);
 done:
   free(staging);
   return status;

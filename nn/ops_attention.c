@@ -49,6 +49,24 @@ static Tensor grad_or_scratch(Ctx *ctx, Value *v) {
   return ctx_tensor(ctx, TEMP, v->t.dtype, v->t.rows, v->t.cols, "unwanted gradient");
 }
 
+// Where the kernel adds the bias's gradient, f32: the weight's own, or, for one in bf16, zeroed
+// scratch that bias_grad_add rounds into it.
+static Tensor bias_grad_or_scratch(Ctx *ctx, const Param *bias) {
+  Tensor grad = bias->value.grad;
+  if (grad.dtype != DT_BF16) return grad;
+  Tensor sum = ctx_tensor(ctx, TEMP, DT_F32, grad.rows, grad.cols, "bias gradient");
+  ctx->be->fill(ctx->be, sum, 0);
+  return sum;
+}
+
+static void bias_grad_add(Ctx *ctx, const Param *bias, Tensor sum) {
+  Tensor grad = bias->value.grad;
+  if (grad.dtype != DT_BF16) return;
+  Tensor rounded = ctx_tensor(ctx, TEMP, DT_BF16, grad.rows, grad.cols, "bias gradient");
+  ctx->be->cast(ctx->be, rounded, sum);
+  ctx->be->add(ctx->be, grad, grad, rounded);
+}
+
 static void attention_back(Ctx *ctx, Record *record) {
   AttentionRecord *r = (AttentionRecord *)record;
   Tensor d_o = value_grad(ctx, r->o);
@@ -59,9 +77,11 @@ static void attention_back(Ctx *ctx, Record *record) {
   ArenaMark mark = arena_mark(ctx->step);
   Tensor dq = grad_or_scratch(ctx, r->q), dk = grad_or_scratch(ctx, r->k),
          dv = grad_or_scratch(ctx, r->v);
-  Tensor dbias = r->bias != NULL && r->bias->trainable ? r->bias->value.grad : TENSOR_NONE;
+  bool trained = r->bias != NULL && r->bias->trainable;
+  Tensor dbias = trained ? bias_grad_or_scratch(ctx, r->bias) : TENSOR_NONE;
   ctx->be->attention_back_acc(ctx->be, dq, dk, dv, dbias, d_o, r->o->t, r->lse, r->q->t, r->k->t,
                               r->v->t, &r->args);
+  if (trained) bias_grad_add(ctx, r->bias, dbias);
   arena_release_end(ctx->step, ARENA_HIGH, mark);
 }
 

@@ -121,7 +121,7 @@ static void add_range(ParamTable *table, Bucket *bucket, Param *param, int64_t o
   bucket->ranges[bucket->n_ranges++] = (BucketRange){offset, count, param->decayed, param->rate};
 }
 
-static Bucket *bucket_of(ParamTable *table, int number) {
+Bucket *param_bucket(const ParamTable *table, int number) {
   for (int64_t i = 0; i < table->n_buckets; i++) {
     if (table->buckets[i].number == number) return &table->buckets[i];
   }
@@ -131,7 +131,7 @@ static Bucket *bucket_of(ParamTable *table, int number) {
 void param_make_buckets(ParamTable *table) {
   CHECK(table->n_buckets == 0, "the buckets exist already");
   for (int64_t i = 0; i < table->n; i++) {
-    if (!table->items[i].trainable || bucket_of(table, table->items[i].bucket) != NULL) continue;
+    if (!table->items[i].trainable || param_bucket(table, table->items[i].bucket) != NULL) continue;
     table->buckets =
         realloc(table->buckets, (size_t)(table->n_buckets + 1) * sizeof *table->buckets);
     CHECK(table->buckets != NULL, "no memory for buckets");
@@ -168,6 +168,8 @@ static void place_trainable(ParamTable *table, Bucket *bucket, Param *p, int64_t
   p->value.t = slice(bucket->w, offset, p->value.t);
   p->value.grad = slice(bucket->g, offset, p->value.t);
   p->value.needs_grad = true;
+  p->master = TENSOR_NONE;
+  if (tensor_given(bucket->master)) p->master = slice(bucket->master, offset, p->value.t);
 }
 
 static void place_frozen(ParamTable *table, Arena *weights) {
@@ -193,12 +195,15 @@ void param_place(ParamTable *table, Arena *weights, Arena *state) {
   place_frozen(table, weights);
   for (int64_t i = 0; i < table->n_buckets; i++) {
     Bucket *b = &table->buckets[i];
-    DType dtype = bucket_dtype(table, b);
+    DType dtype = bucket_dtype(table, b), moments = dtype == DT_F64 ? DT_F64 : DT_F32;
+    DType gradients = dtype == DT_BF16 ? table->grad_dtype : dtype;
     b->w = arena_tensor(weights, ARENA_LOW, dtype, 1, b->count, "trainable weights");
-    b->g = arena_tensor(state, ARENA_LOW, dtype, 1, b->count, "gradients");
-    DType moments = dtype == DT_F64 ? DT_F64 : DT_F32;
+    b->g = arena_tensor(state, ARENA_LOW, gradients, 1, b->count, "gradients");
     b->m = arena_tensor(state, ARENA_LOW, moments, 1, b->count, "first moments");
     b->v = arena_tensor(state, ARENA_LOW, moments, 1, b->count, "second moments");
+    b->master = TENSOR_NONE;
+    if (dtype == DT_BF16)
+      b->master = arena_tensor(state, ARENA_LOW, DT_F32, 1, b->count, "master weights");
     bucket_walk(table, b, place_trainable);
   }
 }
@@ -255,6 +260,13 @@ Tensor param_group_grad(const Param *first, int n) {
 
 void param_zero_grads(ParamTable *table, Backend *be) {
   for (int64_t i = 0; i < table->n_buckets; i++) be->fill(be, table->buckets[i].g, 0);
+}
+
+void param_round_masters(ParamTable *table, Backend *be) {
+  for (int64_t i = 0; i < table->n_buckets; i++) {
+    const Bucket *b = &table->buckets[i];
+    if (tensor_given(b->master)) be->cast(be, b->w, b->master);
+  }
 }
 
 // ---- values ----

@@ -3,9 +3,9 @@
 //
 // Frozen weights lie in the `weights` arena. Trainable ones lie in flat buckets: the trainable
 // weights of one block (one `bucket` number) in the order of declaration reversed, which is the
-// order in which the backward finishes them, padded to BUCKET_PAD elements; gradients and moments
-// have the same layout, so norms, clipping and AdamW run over a few large ranges. Weights with
-// another learning rate (LoRA+: B) lie behind the others of their bucket. Weights of one group
+// order in which the backward finishes them, padded to BUCKET_PAD elements; gradients, moments and
+// masters have the same layout, so norms, clipping and AdamW run over a few large ranges. Weights
+// with another learning rate (LoRA+: B) lie behind the others of their bucket. Weights of one group
 // (q|k|v, gate|up) lie side by side as one matrix, in order of declaration.
 #ifndef VMA_PARAM_H
 #define VMA_PARAM_H
@@ -29,6 +29,7 @@ typedef struct Param {
   int bucket;     // block number: which bucket when trainable
   int group;      // > 0: side by side with the neighbours of the same number
   Value value;    // t: [rows, cols] = [shape[0], product of the rest], or [1, n] for one dimension
+  Tensor master;  // f32, t's shape: of a trainable bf16 weight; else none
 } Param;
 
 // A stretch of a bucket that AdamW treats alike.
@@ -42,6 +43,7 @@ typedef struct Bucket {
   int number;
   int64_t count;     // elements, padded
   Tensor w, g, m, v; // [1, count]: weights, gradients, first and second moments (f32)
+  Tensor master;     // f32 [1, count]: of bf16 weights, which are its values rounded; else none
   int n_ranges;
   BucketRange *ranges;
 } Bucket;
@@ -51,6 +53,7 @@ typedef struct ParamTable {
   int64_t n, capacity;
   Bucket *buckets;
   int64_t n_buckets;
+  DType grad_dtype; // of the gradients of bf16 weights: DT_F32 (as initialised) or DT_BF16
 } ParamTable;
 
 void param_table_init(ParamTable *table, int64_t capacity);
@@ -64,17 +67,25 @@ Param *param_declare(ParamTable *table, DType dtype, int bucket, int group, bool
 // NULL when there is none of that name.
 Param *param_find(const ParamTable *table, const char *name);
 
+// Freezes the weights of the model's file whose names match one of the n patterns: '*' stands for
+// any characters, '?' for one. STATUS_USAGE, with the nearest names, for a pattern that matches no
+// weight; and when nothing is left to train. Before param_make_buckets.
+Status param_freeze(ParamTable *table, const char *const *patterns, int n, Error *err);
+
 // Makes the buckets of what is trainable now. Call once, after all declarations and `trainable`
 // flags are set.
 void param_make_buckets(ParamTable *table);
 
-// Gives every weight its memory: frozen ones and the buckets' weights in `weights`; gradients and
-// moments in `state` (which may be NULL when nothing is trainable). May be called again with other
-// arenas: a rehearsal on the null backend first, then the real ones.
+// Gives every weight its memory: frozen ones and the buckets' weights in `weights`; gradients,
+// moments and masters in `state` (which may be NULL when nothing is trainable). May be called again
+// with other arenas: a rehearsal on the null backend first, then the real ones.
 void param_place(ParamTable *table, Arena *weights, Arena *state);
 
 // Bytes that param_place will take of each arena.
 void param_plan(const ParamTable *table, int64_t *weights_bytes, int64_t *state_bytes);
+
+// The bucket of that number, or NULL when nothing in it is trainable.
+Bucket *param_bucket(const ParamTable *table, int number);
 
 // The rows of a group as one matrix: from the first of n params that lie side by side.
 Tensor param_group_tensor(const Param *first, int n);
@@ -84,6 +95,9 @@ Tensor param_group_grad(const Param *first, int n);
 
 // Zeroes all gradients.
 void param_zero_grads(ParamTable *table, Backend *be);
+
+// Rounds the masters of all buckets into their weights: after the masters have been set.
+void param_round_masters(ParamTable *table, Backend *be);
 
 // Values of a weight (value.t) or of its gradient (value.grad), dense, as floats of this process:
 // f32 and f64 are converted, bf16 is rounded to nearest even. For loading, saving and tests: they

@@ -88,6 +88,22 @@ void tape_backward(Ctx *ctx) {
   ctx->recording = was_recording;
 }
 
+typedef struct BucketRecord {
+  Record header;
+  int bucket;
+} BucketRecord;
+
+static void bucket_back(Ctx *ctx, Record *record) {
+  if (ctx->bucket_done != NULL)
+    ctx->bucket_done(ctx->bucket_user, ((BucketRecord *)record)->bucket);
+}
+
+void tape_bucket(Ctx *ctx, int bucket) {
+  if (!ctx->recording) return;
+  BucketRecord *r = tape_push(ctx, sizeof *r, bucket_back);
+  r->bucket = bucket;
+}
+
 // ---- segments ----
 
 typedef struct Marks {

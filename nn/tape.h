@@ -31,6 +31,9 @@ typedef enum Life { TEMP, KEEP } Life;
 typedef struct Ctx Ctx;
 typedef struct Record Record;
 
+// The backward has written the last gradient of a bucket of weights (param.h).
+typedef void (*BucketDone)(void *user, int bucket);
+
 struct Record {
   Record *before;
   void (*backward)(Ctx *ctx, Record *record); // each op's record struct starts with this header
@@ -46,7 +49,9 @@ struct Ctx {
   Record *last;   // the newest record
   int64_t serial; // counts ops
   uint64_t dropout_seed;
-  Tensor dropout_step; // i32 [1,1] on the device
+  Tensor dropout_step;    // i32 [1,1] on the device
+  BucketDone bucket_done; // NULL, or told of each bucket once in a backward: see tape_bucket
+  void *bucket_user;
 };
 
 // f32, or f64 where activations are f64: the dtype of statistics.
@@ -86,6 +91,11 @@ void tape_share_residual(Ctx *ctx, Value *z, Value *x, Value *d);
 // last values. A segment that kept its values gives back, when its backward is done, everything
 // that the step arena's low end and the host arena took since it began: read later outputs before.
 void tape_backward(Ctx *ctx);
+
+// Says that from here on, and only from here on, ops touch the gradients of that bucket of weights.
+// When the backward comes back to this place, ctx->bucket_done is told. While not recording it does
+// nothing.
+void tape_bucket(Ctx *ctx, int bucket);
 
 typedef struct Segment {
   void (*run)(Ctx *ctx, void *args); // the forward; reads `in`, fills the tensors of `out`

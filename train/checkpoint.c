@@ -23,47 +23,46 @@ static int64_t trainable_params(const ParamTable *table) {
   return n;
 }
 
-Status checkpoint_buffer_init(CheckpointBuffer *buffer, const ParamTable *table, Error *err) {
-  *buffer = (CheckpointBuffer){.count = STATE_KINDS * param_count(table, true)};
-  buffer->values = malloc((size_t)buffer->count * sizeof(float) + 1);
-  if (buffer->values == NULL)
-    return error_set(err, STATUS_MEMORY,
-                     "no memory for the copy that checkpoints are written from");
+// ---- saving ----
+
+// What the file asks for, in its own order.
+typedef struct Source {
+  Backend *be;
+  Tensor *tensors; // by item
+} Source;
+
+static Status fill(void *context, int64_t item, int64_t first, int64_t count, void *dst,
+                   Error *err) {
+  const Source *source = context;
+  (void)err;
+  source->be->copy_out(source->be, dst, tensor_cols(source->tensors[item], first, count));
   return STATUS_OK;
 }
 
-void checkpoint_buffer_free(CheckpointBuffer *buffer) {
-  free(buffer->values);
-  *buffer = (CheckpointBuffer){0};
-}
-
-// ---- saving ----
-
-static Status write_tensors(const char *path, const ParamTable *table, Backend *be,
-                            CheckpointBuffer *buffer, Error *err) {
-  int64_t n = trainable_params(table) * STATE_KINDS, item = 0, at = 0;
+static Status write_tensors(const char *path, const ParamTable *table, Backend *be, Error *err) {
+  Status status = STATUS_OK;
+  int64_t n = trainable_params(table) * STATE_KINDS, item = 0;
   SafetensorsItem *items = calloc((size_t)n + 1, sizeof *items);
-  if (items == NULL) return error_set(err, STATUS_MEMORY, "%s: no memory", path);
+  Source source = {.be = be, .tensors = calloc((size_t)n + 1, sizeof *source.tensors)};
+  if (items == NULL || source.tensors == NULL)
+    TRY(error_set(err, STATUS_MEMORY, "%s: no memory", path));
   for (int64_t i = 0; i < table->n; i++) {
     const Param *p = &table->items[i];
-    if (!p->trainable) continue;
-    CHECK(p->dtype == DT_F32, "%s: checkpoints hold f32", p->name);
-    for (int kind = 0; kind < STATE_KINDS; kind++) {
-      Tensor t = optimizer_state(table, p, (StateKind)kind);
-      CHECK(at + t.cols <= buffer->count, "the checkpoint buffer is too small");
-      be->copy_out(be, buffer->values + at, t);
-      items[item++] = (SafetensorsItem){
+    for (int kind = 0; p->trainable && kind < STATE_KINDS; kind++, item++) {
+      Tensor t = source.tensors[item] = optimizer_state(table, p, (StateKind)kind);
+      CHECK(t.dtype == DT_F32, "%s: checkpoints hold f32", p->name);
+      items[item] = (SafetensorsItem){
           .name = text_format("%c:%s[0:%" PRId64 "]", kind_letters[kind], p->name, t.cols),
           .dtype = DT_F32,
           .ndim = 1,
-          .shape = {t.cols},
-          .data = buffer->values + at};
-      at += t.cols;
+          .shape = {t.cols}};
     }
   }
-  Status status = safetensors_write(path, items, n, NULL, 0, err);
-  for (int64_t i = 0; i < n; i++) free((char *)items[i].name);
+  TRY(safetensors_write_stream(path, items, n, NULL, 0, fill, &source, err));
+done:
+  for (int64_t i = 0; i < item; i++) free((char *)items[i].name);
   free(items);
+  free(source.tensors);
   return status;
 }
 
@@ -92,8 +91,7 @@ done:
 }
 
 Status checkpoint_save(const char *folder, const CheckpointState *state, const ParamTable *table,
-                       Backend *be, CheckpointBuffer *buffer, const PeftAdapter *adapter,
-                       int64_t keep, Error *err) {
+                       Backend *be, const PeftAdapter *adapter, int64_t keep, Error *err) {
   Status status = STATUS_OK;
   char *path = checkpoint_path(folder, state->step);
   char *temp = text_format("%s/.new-step-%06" PRId64, folder, state->step);
@@ -101,7 +99,7 @@ Status checkpoint_save(const char *folder, const CheckpointState *state, const P
   TRY(file_make_folders(folder, err));
   TRY(folder_remove(temp, err));
   TRY(file_make_folders(temp, err));
-  TRY(write_tensors(tensors, table, be, buffer, err));
+  TRY(write_tensors(tensors, table, be, err));
   if (adapter != NULL) TRY(peft_adapter_write(adapter, temp, err));
   TRY(checkpoint_state_write(state, temp, err)); // last: it holds the hash of the tensors
   TRY(folder_replace(temp, path, err));
@@ -147,7 +145,7 @@ static Status parse_name(const char *path, const SafeTensor *tensor, const Param
   return STATUS_OK;
 }
 
-Status checkpoint_restore(const char *path, const ParamTable *table, Backend *be, Error *err) {
+Status checkpoint_restore(const char *path, ParamTable *table, Backend *be, Error *err) {
   Status status = STATUS_OK;
   Safetensors file = {0};
   char *tensors = text_format("%s/" CHECKPOINT_TENSORS, path);
@@ -165,6 +163,7 @@ Status checkpoint_restore(const char *path, const ParamTable *table, Backend *be
                   found, expected));
   }
   TRY(file_check(&file.file, err));
+  param_round_masters(table, be);
 done:
   safetensors_close(&file);
   free(tensors);

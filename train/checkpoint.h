@@ -1,8 +1,9 @@
 // Checkpoints of a run: folders "step-NNNNNN" in one folder, each with
 //
 //   adapter_config.json, adapter_model.safetensors   the adapter, ready for use (LoRA)
-//   trainer.safetensors   f32: for each trainable weight NAME itself and its two moments, as
-//                         "w:NAME[first:end]", "m:...", "v:..." (ranges of the flat weight)
+//   trainer.safetensors   f32: for each trainable weight NAME itself (of a bf16 weight the master)
+//                         and its two moments, as "w:NAME[first:end]", "m:...", "v:..." (ranges of
+//                         the flat weight)
 //   state.json            the step, and what the run's numbers hang on; SHA-256 of
 //   trainer.safetensors
 //
@@ -34,20 +35,12 @@ typedef struct CheckpointState {
   RunConfig config;
 } CheckpointState;
 
-// Memory for one copy of all trainable state on the host, made at the start.
-typedef struct CheckpointBuffer {
-  float *values; // [count]
-  int64_t count;
-} CheckpointBuffer;
-Status checkpoint_buffer_init(CheckpointBuffer *buffer, const ParamTable *table, Error *err);
-void checkpoint_buffer_free(CheckpointBuffer *buffer);
-
 // Writes folder/step-NNNNNN (replacing one of that name), then removes the oldest ones before it so
-// that `keep` are left (0: all). `adapter` may be NULL. On failure the checkpoints that were there
-// are as they were.
+// that `keep` are left (0: all). `adapter` may be NULL: a run that trains all weights. Tensors go
+// from the backend to the file a few MiB at a time. On failure the checkpoints that were there are
+// as they were.
 Status checkpoint_save(const char *folder, const CheckpointState *state, const ParamTable *table,
-                       Backend *be, CheckpointBuffer *buffer, const PeftAdapter *adapter,
-                       int64_t keep, Error *err);
+                       Backend *be, const PeftAdapter *adapter, int64_t keep, Error *err);
 
 // Reads and checks state.json and the hash of trainer.safetensors. STATUS_DATA names what is
 // damaged.
@@ -55,7 +48,7 @@ Status checkpoint_read(CheckpointState *state, const char *path, Error *err);
 
 // Sets the weights and moments of all trainable parameters; a missing or mis-shaped one is an
 // error.
-Status checkpoint_restore(const char *path, const ParamTable *table, Backend *be, Error *err);
+Status checkpoint_restore(const char *path, ParamTable *table, Backend *be, Error *err);
 
 // Steps of the checkpoints in a folder, newest first, to be freed; none for a missing folder.
 Status checkpoint_list(const char *folder, int64_t **steps, int64_t *n, Error *err);

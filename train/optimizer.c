@@ -44,7 +44,9 @@ void optimizer_update(Optimizer *o, double lr, int64_t t) {
       const BucketRange *r = &b->ranges[k];
       args.lr = tensor_cols(o->lr, r->rate, 1);
       args.decay = r->decayed ? (float)o->options.weight_decay : 0.0f;
-      be->adamw(be, tensor_cols(b->w, r->offset, r->count), TENSOR_NONE,
+      Tensor master = TENSOR_NONE;
+      if (tensor_given(b->master)) master = tensor_cols(b->master, r->offset, r->count);
+      be->adamw(be, tensor_cols(b->w, r->offset, r->count), master,
                 tensor_cols(b->m, r->offset, r->count), tensor_cols(b->v, r->offset, r->count),
                 tensor_cols(b->g, r->offset, r->count), &args);
     }
@@ -53,14 +55,11 @@ void optimizer_update(Optimizer *o, double lr, int64_t t) {
 
 Tensor optimizer_state(const ParamTable *table, const Param *param, StateKind kind) {
   CHECK(param->trainable, "%s is frozen: it has no state", param->name);
-  for (int64_t i = 0; i < table->n_buckets; i++) {
-    const Bucket *b = &table->buckets[i];
-    if (b->number != param->bucket) continue;
-    int64_t at = ((const char *)param->value.t.data - (const char *)b->w.data) /
-                 dtype_bytes(param->dtype, 1);
-    Tensor flat = kind == STATE_WEIGHT ? b->w : kind == STATE_FIRST_MOMENT ? b->m : b->v;
-    return tensor_cols(flat, at, tensor_count(param->value.t));
-  }
-  CHECK(false, "%s has no bucket", param->name);
-  return TENSOR_NONE;
+  const Bucket *b = param_bucket(table, param->bucket);
+  CHECK(b != NULL, "%s has no bucket", param->name);
+  int64_t at =
+      ((const char *)param->value.t.data - (const char *)b->w.data) / dtype_bytes(param->dtype, 1);
+  Tensor weights = tensor_given(b->master) ? b->master : b->w;
+  Tensor flat = kind == STATE_WEIGHT ? weights : kind == STATE_FIRST_MOMENT ? b->m : b->v;
+  return tensor_cols(flat, at, tensor_count(param->value.t));
 }

@@ -36,7 +36,8 @@ double optimizer_norm(Optimizer *optimizer);
 // finite: no weight and no moment is written.
 void optimizer_update(Optimizer *optimizer, double lr, int64_t t);
 
-// What a checkpoint keeps of each trainable weight: itself and its two moments.
+// What a checkpoint keeps of each trainable weight: itself (of a bf16 weight the f32 master) and
+// its two moments.
 typedef enum StateKind { STATE_WEIGHT, STATE_FIRST_MOMENT, STATE_SECOND_MOMENT } StateKind;
 enum { STATE_KINDS = 3 };
 

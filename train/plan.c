@@ -83,7 +83,7 @@ static BucketSums sum_buckets(const ParamTable *table) {
     int64_t weights = bytes_of(b->w), grads = bytes_of(b->g);
     s.weights += weights;
     s.grads += grads;
-    s.state += bytes_of(b->m) + bytes_of(b->v);
+    s.state += bytes_of(b->m) + bytes_of(b->v) + bytes_of(b->master);
     if (weights > s.largest_weights) s.largest_weights = weights;
     if (grads > s.largest_grads) s.largest_grads = grads;
   }
@@ -164,13 +164,9 @@ static void add_step(RunPlan *plan, const RunConfig *c) {
   }
 }
 
-static void add_host(RunPlan *plan, const RunConfig *c) {
+static void add_host(RunPlan *plan) {
   PlanLine *line = plan_add(plan, "host", plan->arenas.host, false, false);
   describe(line, "the tape's records");
-  if (c->method == METHOD_LORA) {
-    line = plan_add(plan, "checkpoint", STATE_KINDS * 4 * plan->trained, false, false);
-    describe(line, "the copy that checkpoints are written from");
-  }
   int64_t examples = plan->data.train + plan->data.held_out;
   double tokens = plan->data.mean_len * (double)examples;
   line = plan_add(plan, "data", (int64_t)(tokens + 0.5) * 4 + examples * (int64_t)sizeof(Example),
@@ -184,7 +180,7 @@ static void fill_lines(RunPlan *plan, const RunConfig *c, const ParamTable *tabl
   add_gradients(plan, c, &sums);
   add_optimizer(plan, c, &sums);
   add_step(plan, c);
-  add_host(plan, c);
+  add_host(plan);
 }
 
 // ---- time ----

@@ -12,7 +12,6 @@ static void close_run(Run *run) {
   metrics_close(&run->metrics);
   if (run->lock >= 0) close(run->lock);
   trainer_free(&run->trainer);
-  checkpoint_buffer_free(&run->buffer);
   memory_close(&run->memory);
   if (run->be != NULL) run->be->close(run->be);
   if (run->model.blocks != NULL) llama_free(&run->model);

@@ -3,7 +3,8 @@
 //   config.yaml      the effective config
 //   metrics.jsonl    metrics.h
 //   checkpoints/     checkpoint.h
-//   adapter/         the result (PEFT files), written at the end
+//   adapter/         the result (PEFT files), written at the end; with method full instead
+//   model/           a Hugging Face folder
 //
 // Shown on standard output: the config, statistics of the data, the memory plan, progress.
 #ifndef VMA_RUN_H

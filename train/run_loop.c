@@ -81,8 +81,10 @@ static Status save(Run *run, Error *err) {
   memcpy(state.data_sha256, run->data.sha256, sizeof state.data_sha256);
   memcpy(state.base_hash, run->base_hash, sizeof state.base_hash);
   TRY(metrics_sync(&run->metrics, err));
-  TRY(train_model_adapter(&adapter, &run->model, run->be, &run->config, run->base_hash, err));
-  TRY(checkpoint_save(run->checkpoints, &state, &run->model.params, run->be, &run->buffer, &adapter,
+  bool lora = run->config.method == METHOD_LORA;
+  if (lora)
+    TRY(train_model_adapter(&adapter, &run->model, run->be, &run->config, run->base_hash, err));
+  TRY(checkpoint_save(run->checkpoints, &state, &run->model.params, run->be, lora ? &adapter : NULL,
                       run->config.output.keep, err));
   run->saved = run->step;
 done:

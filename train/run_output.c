@@ -12,10 +12,10 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-static const char *const run_files[] = {"metrics.jsonl", "checkpoints", "adapter", "best"};
+static const char *const run_files[] = {"metrics.jsonl", "checkpoints", "adapter", "model", "best"};
 
 // With resume=auto and no checkpoint a run begins afresh, over what an earlier one left behind:
-// only a finished adapter is too good for that.
+// only a finished result is too good for that.
 static Status check_output(const Run *run, Error *err) {
   const RunConfig *config = &run->config;
   bool begins_again = config->resume[0] != '\0';
@@ -24,11 +24,12 @@ static Status check_output(const Run *run, Error *err) {
     char *path = text_format("%s/%s", config->output.dir, run_files[i]);
     bool there = file_exists(path);
     free(path);
-    if (begins_again && there && strcmp(run_files[i], "adapter") == 0) {
+    bool result = strcmp(run_files[i], "adapter") == 0 || strcmp(run_files[i], "model") == 0;
+    if (begins_again && there && result) {
       return error_set(err, STATUS_USAGE,
-                       "resume: %s holds a finished adapter but no checkpoint to go on from: for a "
-                       "new run give another output.dir or remove this one",
-                       config->output.dir);
+                       "resume: %s holds a finished %s but no checkpoint to go on from: for a new "
+                       "run give another output.dir or remove this one",
+                       config->output.dir, run_files[i]);
     }
     if (there && !begins_again) {
       return error_set(

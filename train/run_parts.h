@@ -38,7 +38,6 @@ typedef struct Run {
   RunPlan plan;
   Memory memory;
   Trainer trainer;
-  CheckpointBuffer buffer;
   Metrics metrics;
   Progress progress;
   // The course of the run.

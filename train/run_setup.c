@@ -116,6 +116,8 @@ Status run_open_backend(Run *run, Error *err) {
 Status run_open_model(Run *run, Error *err) {
   Status status = STATUS_OK;
   LlamaConfig llama;
+  if (run->config.method == METHOD_FULL)
+    TRY(error_set(err, STATUS_USAGE, "method: full is not trained by this version; use lora"));
   TRY(store_open(&run->store, run->config.model.path, err));
   TRY(llama_config_load(&llama, run->store, err));
   TRY(train_model_initial(&run->initial, &run->config, err));
@@ -145,7 +147,6 @@ Status run_make_trainer(Run *run, Error *err) {
   TRY(make_plan(run, err));
   trainer_init(&run->trainer, &run->config, &run->data, &run->model);
   run->trainer.stop = run->stop;
-  TRY(checkpoint_buffer_init(&run->buffer, &run->model.params, err));
   TRY(memory_open(&run->memory, run->be, &run->plan.arenas, err));
   trainer_place(&run->trainer, run->be, &run->memory);
 done:

@@ -18,15 +18,40 @@ static LoraSpec lora_spec(const RunConfig *config, const char *words[CONFIG_LIST
                     .targets = words};
 }
 
+static Status train_adapters(Llama *model, const RunConfig *config, Error *err) {
+  const char *words[CONFIG_LIST_MAX];
+  if (config->train.freeze.n > 0) {
+    return error_set(err, STATUS_USAGE,
+                     "train.freeze is of method: full; with method: lora every weight of the model "
+                     "is frozen");
+  }
+  LoraSpec spec = lora_spec(config, words);
+  return llama_attach_lora(model, &spec, 0, true, err);
+}
+
+static Status train_all(Llama *model, const RunConfig *config, Error *err) {
+  const char *patterns[CONFIG_LIST_MAX];
+  const ConfigWords *freeze = &config->train.freeze;
+  if (config->lora.init_from[0] != '\0') {
+    return error_set(err, STATUS_USAGE,
+                     "lora.init_from is of method: lora; to train all weights from %s, merge it "
+                     "into its base first (vma-model merge)",
+                     config->lora.init_from);
+  }
+  for (int i = 0; i < freeze->n; i++) patterns[i] = freeze->words[i];
+  llama_train_all(model);
+  model->params.grad_dtype = config->train.grad_dtype;
+  Status status = param_freeze(&model->params, patterns, freeze->n, err);
+  if (status != STATUS_OK) error_prefix(err, "train.freeze");
+  return status;
+}
+
 Status train_model_declare(Llama *model, const LlamaConfig *llama, const RunConfig *config,
                            Error *err) {
-  const char *words[CONFIG_LIST_MAX];
   Status status = STATUS_OK;
-  if (config->method != METHOD_LORA)
-    return error_set(err, STATUS_USAGE, "method: full is not trained by this version; use lora");
   llama_init(model, llama, config->model.dtype);
-  LoraSpec spec = lora_spec(config, words);
-  TRY(llama_attach_lora(model, &spec, 0, true, err));
+  TRY(config->method == METHOD_FULL ? train_all(model, config, err)
+                                    : train_adapters(model, config, err));
   param_make_buckets(&model->params);
 done:
   if (status != STATUS_OK) llama_free(model);
@@ -57,7 +82,7 @@ Status train_model_initial(PeftAdapter *adapter, const RunConfig *config, Error 
 Status train_model_fill(Llama *model, Backend *be, TensorStore *store, const RunConfig *config,
                         const PeftAdapter *initial, Error *err) {
   Status status = llama_load(model, be, store, err);
-  if (status != STATUS_OK) return status;
+  if (status != STATUS_OK || config->method == METHOD_FULL) return status;
   if (initial->n_pairs == 0) {
     lora_init_weights(&model->params, be, 0, (uint64_t)config->train.seed);
     return STATUS_OK;
@@ -76,6 +101,7 @@ Status train_model_adapter(PeftAdapter *adapter, const Llama *model, Backend *be
                            const RunConfig *config, const char *base_hash, Error *err) {
   const char *words[CONFIG_LIST_MAX];
   Status status = STATUS_OK;
+  CHECK(config->method == METHOD_LORA, "the adapter of a run without one");
   LoraSpec spec = lora_spec(config, words);
   *adapter = (PeftAdapter){0};
   TRY(lora_collect(adapter, &model->params, be, 0, &spec, err));

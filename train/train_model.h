@@ -6,8 +6,9 @@
 #include "config.h"
 #include "llama.h"
 
-// Declares the weights, attaches fresh adapters (or makes all weights trainable), makes the
-// buckets. STATUS_USAGE for targets that match nothing and for what cannot be trained.
+// Declares the weights, attaches fresh adapters (method lora) or makes all weights trainable but
+// those of train.freeze (method full), makes the buckets. STATUS_USAGE for targets and patterns
+// that match nothing and for what cannot be trained.
 Status train_model_declare(Llama *model, const LlamaConfig *llama, const RunConfig *config,
                            Error *err);
 
@@ -15,12 +16,12 @@ Status train_model_declare(Llama *model, const LlamaConfig *llama, const RunConf
 // are the config's.
 Status train_model_initial(PeftAdapter *adapter, const RunConfig *config, Error *err);
 
-// After placing: the base weights from the store; then the adapters: `initial` when it has pairs,
-// else fresh ones from the run's seed.
+// After placing: the base weights from the store; then, with method lora, the adapters: `initial`
+// when it has pairs, else fresh ones from the run's seed.
 Status train_model_fill(Llama *model, Backend *be, TensorStore *store, const RunConfig *config,
                         const PeftAdapter *initial, Error *err);
 
-// The trained adapter with all that its files say; released by peft_adapter_free.
+// Method lora: the trained adapter with all that its files say; released by peft_adapter_free.
 Status train_model_adapter(PeftAdapter *adapter, const Llama *model, Backend *be,
                            const RunConfig *config, const char *base_hash, Error *err);
 

@@ -232,14 +232,11 @@ static void resume(void) {
   Fixture *whole = open_fixture(&config);
   must(run_steps(whole, 0, STEPS, NULL, &err), &err);
   for (int64_t stop = 1; stop < STEPS; stop++) {
-    CheckpointBuffer buffer;
     char *path = checkpoint_path(test_tmp_dir(), stop);
     Fixture *first = open_fixture(&config), *second = open_fixture(&config);
-    must(checkpoint_buffer_init(&buffer, &first->model.params, &err), &err);
     must(run_steps(first, 0, stop, NULL, &err), &err);
     state = state_at(first, stop);
-    must(checkpoint_save(test_tmp_dir(), &state, &first->model.params, first->be, &buffer, NULL, 3,
-                         &err),
+    must(checkpoint_save(test_tmp_dir(), &state, &first->model.params, first->be, NULL, 3, &err),
          &err);
     must(checkpoint_read(&state, path, &err), &err);
     EXPECT(state.step == stop && config_difference(&state.config, &config, NULL) == NULL);
@@ -248,7 +245,6 @@ static void resume(void) {
     EXPECT(same_state(second, first), "step %d", (int)stop);
     must(run_steps(second, stop, STEPS, NULL, &err), &err);
     EXPECT(same_state(second, whole), "stopped after step %d", (int)stop);
-    checkpoint_buffer_free(&buffer);
     free(path);
     close_fixture(first);
     close_fixture(second);

@@ -21,6 +21,9 @@ void tiny_open(Tiny *tiny, Backend *be, const TinyOptions *o) {
   Llama *m = &tiny->model;
   llama_init(m, &config, o->dtype);
   if (o->train_all) llama_train_all(m);
+  m->params.grad_dtype = o->grad_dtype;
+  for (int i = 0; i < 4 && o->freeze[i] != NULL; i++)
+    CHECK(param_freeze(&m->params, &o->freeze[i], 1, &err) == STATUS_OK, "%s", err.message);
   for (int i = 0; i < 2; i++) {
     if (o->lora[i] == NULL) continue;
     bool trained = o->train_lora && i == 0;

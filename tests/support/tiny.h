@@ -14,6 +14,8 @@ typedef struct TinyOptions {
   const char *path;    // or the path of any folder
   DType dtype;         // of weights and activations
   bool train_all;
+  const char *freeze[4];   // patterns of what stays as it is with train_all
+  DType grad_dtype;        // of bf16 weights
   const LoraSpec *lora[2]; // adapters 0 and 1, or NULL; the first one is trained
   bool train_lora;
   int64_t mib; // of each arena; 0: 16
