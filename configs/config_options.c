@@ -24,6 +24,8 @@ static const char *const template_choices[TEMPLATE_COUNT] = {
     [TEMPLATE_ALPACA_SHORT] = "alpaca_short",
     [TEMPLATE_CHATML] = "chatml",
     [TEMPLATE_NONE] = "none",
+    [TEMPLATE_LLAMA2] = "llama2",
+    [TEMPLATE_LLAMA3] = "llama3",
 };
 static const char *const method_choices[] = {[METHOD_LORA] = "lora", [METHOD_FULL] = "full"};
 static const char *const schedule_choices[] = {
@@ -94,9 +96,10 @@ const ConfigOption config_options[] = {
      CHOICE(data.template_kind, "alpaca", template_choices),
      DECIDES,
      .meaning =
-         "The text around an instruction and its answer. chatml for SmolLM2-Instruct, alpaca "
-         "for LLaMA base models, alpaca_stanford as the Stanford full fine-tune, "
-         "alpaca_short without the opening sentence, none for the bare instruction."},
+         "The text around questions and answers. chatml for SmolLM2-Instruct, llama2 and llama3 "
+         "for those chat models, alpaca for LLaMA base models, alpaca_stanford as the Stanford "
+         "full "
+         "fine-tune, alpaca_short without the opening sentence, none for the bare instruction."},
     {.key = "data.template_file",
      TEXT(data.template_file),
      .meaning = "A file with a template of your own, in place of data.template."},

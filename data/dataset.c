@@ -3,7 +3,6 @@
 #include "json_items.h"
 #include "quote.h"
 #include "sha256.h"
-#include "template_encode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +18,7 @@ typedef struct Loading {
   const DatasetOptions *options;
   const Tokenizer *tokenizer;
   int64_t room, room_tokens; // allocated
-  TokenIds prompt, whole;    // of the item at hand
+  TokenIds tokens;           // of the item at hand
 } Loading;
 
 static const char *kind_name(const json_t *value) {
@@ -92,49 +91,51 @@ static Status make_room(void **array, int64_t *room, int64_t n, int64_t count, s
   return STATUS_OK;
 }
 
-// EOS behind the ids, as the template wants it; returns the length after the cut.
-static int64_t end_ids(Loading *l, bool *cut) {
-  TokenIds *whole = &l->whole;
+// Cuts the tokens, or ends them by EOS where the template leaves that to us.
+static bool cut_or_end(Loading *l) {
+  TokenIds *tokens = &l->tokens;
   int32_t eos = tokenizer_eos(l->tokenizer);
   int64_t limit = l->options->cutoff_len;
-  TemplateKind kind = l->options->template_kind;
-  if (kind == TEMPLATE_ALPACA_STANFORD && eos >= 0) token_ids_push(whole, eos);
-  *cut = whole->n > limit;
-  if (*cut) return limit;
-  bool own_end = template_answer_end(kind)[0] != '\0';
-  bool ended = whole->n > 0 && whole->ids[whole->n - 1] == eos;
-  if (!own_end && eos >= 0 && !ended && whole->n < limit) token_ids_push(whole, eos);
-  return whole->n;
+  if (tokens->n > limit) {
+    tokens->n = limit;
+    return true;
+  }
+  bool ended = tokens->n > 0 && token_id(tokens->ids[tokens->n - 1]) == eos;
+  if (l->options->template->end_if_room && eos >= 0 && !ended && tokens->n < limit) {
+    token_ids_push(tokens, eos | TOKEN_LABEL);
+  }
+  return false;
 }
 
 static Status add_item(Loading *l, const Texts *texts, int64_t index, Error *err) {
   Status status = STATUS_OK;
   Dataset *d = l->dataset;
   const DatasetOptions *o = l->options;
-  bool cut;
-  l->prompt.n = l->whole.n = 0;
-  template_encode(l->tokenizer, o->template_kind, texts->instruction, texts->input, texts->output,
-                  &l->whole);
-  if (!o->train_on_inputs) {
-    template_encode(l->tokenizer, o->template_kind, texts->instruction, texts->input, NULL,
-                    &l->prompt);
-  }
-  int64_t n = end_ids(l, &cut), start = l->prompt.n; // 0 when the prompt is trained
+  Turn turns[] = {{ROLE_USER, texts->instruction, texts->input},
+                  {ROLE_ASSISTANT, texts->output, NULL}};
+  l->tokens.n = 0;
+  template_encode(l->tokenizer, o->template, turns, 2, o->train_on_inputs ? MARK_ALL : MARK_ANSWERS,
+                  &l->tokens);
+  bool cut = cut_or_end(l);
+  int64_t n = l->tokens.n, labels = 0;
+  for (int64_t i = 0; i < n; i++) labels += token_is_label(l->tokens.ids[i]);
   d->stats.items++;
   d->stats.cut += cut;
   d->stats.with_input += texts->input[0] != '\0';
-  if (n <= start || n == 1) { // no row stands before the first token
+  if (labels == 0) {
     d->stats.no_label++;
     return STATUS_OK;
   }
   TRY(make_room((void **)&d->examples, &l->room, d->n, 1, sizeof *d->examples, err));
   TRY(make_room((void **)&d->tokens, &l->room_tokens, d->n_tokens, n, sizeof *d->tokens, err));
-  memcpy(d->tokens + d->n_tokens, l->whole.ids, (size_t)n * sizeof *d->tokens);
-  d->examples[d->n++] =
-      (Example){.first = d->n_tokens, .n = (int32_t)n, .item = (int32_t)index, .cut = cut};
-  dataset_mark(d, d->n - 1, (int32_t)start);
+  memcpy(d->tokens + d->n_tokens, l->tokens.ids, (size_t)n * sizeof *d->tokens);
+  d->examples[d->n++] = (Example){.first = d->n_tokens,
+                                  .n = (int32_t)n,
+                                  .n_labels = (int32_t)labels,
+                                  .item = (int32_t)index,
+                                  .cut = cut};
   d->n_tokens += n;
-  d->stats.label_tokens += d->examples[d->n - 1].n_labels;
+  d->stats.label_tokens += labels;
 done:
   return status;
 }
@@ -196,9 +197,9 @@ done:
   return status;
 }
 
-static Status check_template(const Tokenizer *tokenizer, TemplateKind kind, Error *err) {
-  Status status = template_check(tokenizer, kind, err);
-  if (status != STATUS_OK) error_prefix(err, "data.template=%s", template_kind_name(kind));
+static Status check_template(const Tokenizer *tokenizer, const Template *template, Error *err) {
+  Status status = template_check(tokenizer, template, err);
+  if (status != STATUS_OK) error_prefix(err, "the template %s", template->name);
   return status;
 }
 
@@ -208,7 +209,7 @@ Status dataset_load(Dataset *dataset, const char *path, const Tokenizer *tokeniz
   JsonItems *items = NULL;
   Loading l = {.dataset = dataset, .options = options, .tokenizer = tokenizer};
   *dataset = (Dataset){0};
-  TRY(check_template(tokenizer, options->template_kind, err));
+  TRY(check_template(tokenizer, options->template, err));
   TRY(json_items_open(&items, path, err));
   hash_file(dataset, items); // json_items_next checks at the end that the file has not changed
   TRY(read_items(&l, items, err));
@@ -225,8 +226,7 @@ Status dataset_load(Dataset *dataset, const char *path, const Tokenizer *tokeniz
   TRY(count_lengths(dataset, err));
 done:
   json_items_close(items);
-  token_ids_free(&l.prompt);
-  token_ids_free(&l.whole);
+  token_ids_free(&l.tokens);
   if (status != STATUS_OK) dataset_free(dataset);
   return status;
 }

@@ -16,18 +16,7 @@
 #include "batch.h"
 #include "config.h"
 #include "error.h"
-#include "tokenizer.h"
-
-// A token as a data set keeps it: its id, with this bit when it is a label, that is when the loss
-// counts how well it is foretold by what stands before it. An example's first token never is one.
-enum { TOKEN_LABEL = 1 << 30 };
-
-static inline int32_t token_id(int32_t token) {
-  return token & ~TOKEN_LABEL;
-}
-static inline bool token_is_label(int32_t token) {
-  return (token & TOKEN_LABEL) != 0;
-}
+#include "template_encode.h"
 
 typedef struct Example {
   int64_t first;    // of its tokens in Dataset.tokens
@@ -46,7 +35,7 @@ typedef struct DatasetStats {
 } DatasetStats;
 
 typedef struct Dataset {
-  int32_t *tokens; // of all examples, one after the other: ids with marks
+  int32_t *tokens; // of all examples, one after the other: ids with TOKEN_LABEL
   int64_t n_tokens;
   Example *examples; // in the file's order
   int64_t n;
@@ -55,7 +44,7 @@ typedef struct Dataset {
 } Dataset;
 
 typedef struct DatasetOptions {
-  TemplateKind template_kind;
+  const Template *template;
   int64_t cutoff_len;
   bool train_on_inputs;
 } DatasetOptions;

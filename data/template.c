@@ -2,75 +2,78 @@
 
 #include "check.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #define WITH_INPUT                                                                                 \
   "Below is an instruction that describes a task, paired with an input that provides further "     \
   "context. Write a response that appropriately completes the request.\n\n"
 #define WITHOUT_INPUT                                                                              \
   "Below is an instruction that describes a task. Write a response that appropriately completes "  \
   "the request.\n\n"
-#define CHATML_HEAD                                                                                \
+#define SMOLLM_SYSTEM                                                                              \
   "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"       \
-  "<|im_end|>\n<|im_start|>user\n"
-#define CHATML_TAIL "<|im_end|>\n<|im_start|>assistant\n"
+  "<|im_end|>\n"
+#define LLAMA3_ROLE(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
 
-// head, instruction, middle, input, tail; without an input: head, instruction, alone.
-typedef struct Frame {
-  const char *head_with, *head_without, *middle, *tail, *alone;
-} Frame;
+// What the three alpaca forms share; `response` ends a prompt.
+#define ALPACA_TURNS(response)                                                                     \
+  .system = {"", "\n\n"}, .user = {"### Instruction:\n", response},                                \
+  .user_input = {"### Instruction:\n", "\n\n### Input:\n", response},                              \
+  .answer = {"", "", TEMPLATE_EOS}, .next = "\n\n"
 
-static const Frame frames[TEMPLATE_COUNT] = {
-    [TEMPLATE_ALPACA] = {WITH_INPUT "### Instruction:\n", WITHOUT_INPUT "### Instruction:\n",
-                         "\n\n### Input:\n", "\n\n### Response:\n", "\n\n### Response:\n"},
-    [TEMPLATE_ALPACA_STANFORD] = {WITH_INPUT "### Instruction:\n",
-                                  WITHOUT_INPUT "### Instruction:\n", "\n\n### Input:\n",
-                                  "\n\n### Response:", "\n\n### Response:"},
-    [TEMPLATE_ALPACA_SHORT] = {"### Instruction:\n", "### Instruction:\n", "\n\n### Input:\n",
-                               "\n\n### Response:\n", "\n\n### Response:\n"},
-    [TEMPLATE_CHATML] = {CHATML_HEAD, CHATML_HEAD, "\n\n", CHATML_TAIL, CHATML_TAIL},
-    [TEMPLATE_NONE] = {"", "", "\n", "\n", "\n"},
+static const Template templates[TEMPLATE_COUNT] = {
+    [TEMPLATE_ALPACA] = {.name = "alpaca",
+                         .no_system = WITHOUT_INPUT,
+                         .no_system_input = WITH_INPUT,
+                         ALPACA_TURNS("\n\n### Response:\n"),
+                         .end_if_room = true},
+    [TEMPLATE_ALPACA_STANFORD] = {.name = "alpaca_stanford",
+                                  .no_system = WITHOUT_INPUT,
+                                  .no_system_input = WITH_INPUT,
+                                  ALPACA_TURNS("\n\n### Response:")},
+    [TEMPLATE_ALPACA_SHORT] = {.name = "alpaca_short",
+                               .no_system = "",
+                               .no_system_input = "",
+                               ALPACA_TURNS("\n\n### Response:\n"),
+                               .end_if_room = true},
+    [TEMPLATE_CHATML] = {.name = "chatml",
+                         .system = {"<|im_start|>system\n", "<|im_end|>\n"},
+                         .no_system = SMOLLM_SYSTEM,
+                         .no_system_input = SMOLLM_SYSTEM,
+                         .next = "",
+                         .user = {"<|im_start|>user\n", "<|im_end|>\n"},
+                         .user_input = {"<|im_start|>user\n", "\n\n", "<|im_end|>\n"},
+                         .answer = {"<|im_start|>assistant\n", "", "<|im_end|>\n"}},
+    [TEMPLATE_NONE] = {.name = "none",
+                       .system = {"", "\n"},
+                       .no_system = "",
+                       .no_system_input = "",
+                       .next = "\n",
+                       .user = {"", "\n"},
+                       .user_input = {"", "\n", "\n"},
+                       .answer = {"", "", TEMPLATE_EOS},
+                       .end_if_room = true},
+    // The first question stands in the same brackets as the system text.
+    [TEMPLATE_LLAMA2] = {.name = "llama2",
+                         .system = {TEMPLATE_BOS "[INST] <<SYS>>\n", "\n<</SYS>>\n\n"},
+                         .no_system = TEMPLATE_BOS "[INST] ",
+                         .no_system_input = TEMPLATE_BOS "[INST] ",
+                         .next = TEMPLATE_BOS "[INST] ",
+                         .user = {"", " [/INST]"},
+                         .user_input = {"", "\n\n", " [/INST]"},
+                         .answer = {"", " ", " " TEMPLATE_EOS},
+                         .trims = true,
+                         .needs_eos = true},
+    [TEMPLATE_LLAMA3] = {.name = "llama3",
+                         .system = {TEMPLATE_BOS LLAMA3_ROLE("system"), "<|eot_id|>"},
+                         .no_system = TEMPLATE_BOS,
+                         .no_system_input = TEMPLATE_BOS,
+                         .next = "",
+                         .user = {LLAMA3_ROLE("user"), "<|eot_id|>"},
+                         .user_input = {LLAMA3_ROLE("user"), "\n\n", "<|eot_id|>"},
+                         .answer = {LLAMA3_ROLE("assistant"), "", "<|eot_id|>"},
+                         .trims = true},
 };
 
-static char *copy(const char *text) {
-  char *out = strdup(text);
-  CHECK(out != NULL, "no memory for a prompt");
-  return out;
-}
-
-TemplatePieces template_pieces(TemplateKind kind, const char *instruction, const char *input) {
+const Template *template_builtin(TemplateKind kind) {
   CHECK(kind >= 0 && kind < TEMPLATE_COUNT, "template %d", (int)kind);
-  const Frame *f = &frames[kind];
-  if (input == NULL || input[0] == '\0') {
-    return (TemplatePieces){.n = 3,
-                            .text = {copy(f->head_without), copy(instruction), copy(f->alone)}};
-  }
-  return (TemplatePieces){
-      .n = 5,
-      .text = {copy(f->head_with), copy(instruction), copy(f->middle), copy(input), copy(f->tail)}};
-}
-
-void template_pieces_free(TemplatePieces *pieces) {
-  for (int i = 0; i < pieces->n; i++) free(pieces->text[i]);
-  *pieces = (TemplatePieces){0};
-}
-
-char *template_prompt(TemplateKind kind, const char *instruction, const char *input) {
-  TemplatePieces pieces = template_pieces(kind, instruction, input);
-  size_t bytes = 1;
-  for (int i = 0; i < pieces.n; i++) bytes += strlen(pieces.text[i]);
-  char *prompt = malloc(bytes), *end = prompt;
-  CHECK(prompt != NULL, "no memory for a prompt");
-  for (int i = 0; i < pieces.n; i++) end = stpcpy(end, pieces.text[i]);
-  template_pieces_free(&pieces);
-  return prompt;
-}
-
-const char *template_answer_end(TemplateKind kind) {
-  return kind == TEMPLATE_CHATML ? "<|im_end|>\n" : "";
-}
-
-bool template_has_specials(TemplateKind kind) {
-  return kind == TEMPLATE_CHATML;
+  return &templates[kind];
 }

@@ -1,13 +1,20 @@
-// The text around an instruction (and its input), and around the answer to it.
+// The text around the turns of a conversation: what makes a prompt of a question, and an example of
+// a question and its answer. An Alpaca item is a conversation of one question and one answer.
 //
-//   alpaca           Alpaca-LoRA's: ends in "### Response:\n"; EOS is appended as an id by whoever
-//                    tokenises, if there is room
-//   alpaca_stanford  the full fine-tune's: ends in "### Response:"; EOS is part of the text and cut
-//                    with it
+//   alpaca           Alpaca-LoRA's: ends in "### Response:\n"; EOS ends the answer
+//   alpaca_stanford  the full fine-tune's: ends in "### Response:"; EOS ends the answer
 //   alpaca_short     without the sentence before "### Instruction:"; ends as alpaca
-//   chatml           <|im_start|>system ... as SmolLM2-Instruct's own template; the answer ends in
+//   chatml           <|im_start|>system ... as SmolLM2-Instruct's own template; an answer ends in
 //                    <|im_end|> and the newline that the template puts after it
-//   none             the instruction as it is, a newline and the input if there is one, a newline
+//   none             the instruction as it is, a newline and the input if there is one, a newline;
+//                    EOS ends the answer
+//   llama2           Llama-2-Chat's own: <s>[INST] <<SYS>> ... [/INST] answer </s>
+//   llama3           Llama-3-Instruct's own: <|start_header_id|>user<|end_header_id|> ...
+//   <|eot_id|>
+//
+// More turns than one in the three alpaca forms and none, which were made for one: a system text
+// stands in place of the opening sentence; behind an answer and its EOS come a blank line (none: a
+// newline) and the next "### Instruction:" without the opening sentence.
 #ifndef VMA_TEMPLATE_H
 #define VMA_TEMPLATE_H
 
@@ -15,26 +22,36 @@
 
 #include <stdbool.h>
 
-// The prompt, NUL-terminated, to be freed by the caller. input: NULL or "" for none.
-char *template_prompt(TemplateKind kind, const char *instruction, const char *input);
+typedef enum Role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT } Role;
 
-// What ends an answer within the text itself: "" (EOS is an id, appended where there is room) or,
-// for chatml, "<|im_end|>\n".
-const char *template_answer_end(TemplateKind kind);
+typedef struct Turn {
+  Role role;
+  const char *text;
+  const char *input; // of a user's turn: what the instruction is about; NULL or "": none
+} Turn;
 
-// Whether special tokens spelled in the template's own frame are to be read as such (chatml). What
-// the user wrote into instruction, input or answer stays text: encode piece by piece.
-bool template_has_specials(TemplateKind kind);
+// In the texts below: BOS and EOS as ids. Special tokens are spelled out.
+#define TEMPLATE_BOS "\1"
+#define TEMPLATE_EOS "\2"
 
-// A prompt in pieces, so that a user's text can be encoded with specials as text: piece i is the
-// template's own when i is even, the user's when odd. Texts are not NULL; to be freed by
-// template_pieces_free.
-typedef struct TemplatePieces {
-  int n;
-  char *text[5];
-} TemplatePieces;
+// The texts are never NULL.
+typedef struct Template {
+  const char *name; // of data.template; of an own one its file's path
+  // Around a system text, which only comes first; in its place where there is none, and where there
+  // is none and the first question has an input.
+  const char *system[2], *no_system, *no_system_input;
+  const char *next;          // before a question that is not the first
+  const char *user[2];       // around a question
+  const char *user_input[3]; // before, between and behind question and input
+  // Before an answer, where a prompt ends; before its text, foretold with it; what ends it.
+  const char *answer[3];
+  // The last answer's end is left to the caller, who appends EOS as an id if there is room: it does
+  // not count as cut.
+  bool end_if_room;
+  bool trims;     // white space at the ends of a turn's text is left out
+  bool needs_eos; // the tokenizer must have an EOS
+} Template;
 
-TemplatePieces template_pieces(TemplateKind kind, const char *instruction, const char *input);
-void template_pieces_free(TemplatePieces *pieces);
+const Template *template_builtin(TemplateKind kind);
 
 #endif

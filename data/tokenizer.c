@@ -235,13 +235,51 @@ static void encode_raw(EncodeWork *work, const char *text, int64_t bytes, bool f
   free(changed.data);
 }
 
-void tokenizer_encode(const Tokenizer *tokenizer, const char *text, int64_t bytes,
-                      SpecialText special, TokenIds *out) {
+static void encode(const Tokenizer *tokenizer, const char *text, int64_t bytes, bool first,
+                   SpecialText special, TokenIds *out) {
   CHECK(bytes >= 0 && (text != NULL || bytes == 0), "a text of %lld bytes", (long long)bytes);
   EncodeWork work = {.tokenizer = tokenizer, .out = out};
   char *repaired = utf8_repair(text, bytes, &bytes);
-  cut_added(&work, &tokenizer->added, repaired != NULL ? repaired : text, bytes, true, special,
+  cut_added(&work, &tokenizer->added, repaired != NULL ? repaired : text, bytes, first, special,
             encode_raw);
   free(repaired);
   merge_queue_free(&work.queue);
+}
+
+void tokenizer_encode(const Tokenizer *tokenizer, const char *text, int64_t bytes,
+                      SpecialText special, TokenIds *out) {
+  encode(tokenizer, text, bytes, true, special, out);
+}
+
+void tokenizer_encode_behind(const Tokenizer *tokenizer, const char *text, int64_t bytes,
+                             TokenIds *out) {
+  encode(tokenizer, text, bytes, false, SPECIAL_AS_TEXT, out);
+}
+
+// The same of one table.
+static int32_t next_special(const AddedTokens *added, const char *text, int64_t bytes,
+                            int64_t *begin, int64_t *end) {
+  int64_t from = 0, at, behind;
+  const AddedToken *token;
+  while ((token = added_tokens_next(added, text, from, bytes, true, &at, &behind)) != NULL) {
+    if (token->special) {
+      *begin = at;
+      *end = behind;
+      return token->id;
+    }
+    from = behind;
+  }
+  return -1;
+}
+
+int32_t tokenizer_next_special(const Tokenizer *tokenizer, const char *text, int64_t bytes,
+                               int64_t *begin, int64_t *end) {
+  int64_t late_begin = bytes, late_end = bytes;
+  *begin = *end = bytes;
+  int32_t id = next_special(&tokenizer->added, text, bytes, begin, end);
+  int32_t late = next_special(&tokenizer->added_late, text, bytes, &late_begin, &late_end);
+  if (late < 0 || *begin <= late_begin) return id;
+  *begin = late_begin;
+  *end = late_end;
+  return late;
 }

@@ -66,6 +66,15 @@ const char *tokenizer_kind(const Tokenizer *tokenizer);
 void tokenizer_encode(const Tokenizer *tokenizer, const char *text, int64_t bytes,
                       SpecialText special, TokenIds *out);
 
+// The same, special tokens as text, for a text that goes on behind a special token: some tokenizers
+// put a space in front of a text only where all of it begins.
+void tokenizer_encode_behind(const Tokenizer *tokenizer, const char *text, int64_t bytes,
+                             TokenIds *out);
+
+// The id of the first special token that the text spells, with its place [*begin, *end); -1: none.
+int32_t tokenizer_next_special(const Tokenizer *tokenizer, const char *text, int64_t bytes,
+                               int64_t *begin, int64_t *end);
+
 // The text of the ids, NUL-terminated (*bytes may be NULL), to be freed by the caller. Well-formed
 // UTF-8: what is not becomes U+FFFD as the reference does. Ids out of range are our mistake.
 char *tokenizer_decode(const Tokenizer *tokenizer, const int32_t *ids, int64_t n, bool skip_special,

@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include "check.h"
+#include "template_encode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,7 +167,7 @@ int engine_stop_ids(const Engine *e, TemplateKind kind, int32_t *ids) {
   for (int i = 0; i < e->model.config.n_eos; i++) n = add_id(ids, n, e->model.config.eos_ids[i]);
   if (e->tokenizer == NULL) return n;
   n = add_id(ids, n, tokenizer_eos(e->tokenizer));
-  if (kind == TEMPLATE_CHATML) n = add_id(ids, n, tokenizer_find(e->tokenizer, "<|im_end|>"));
+  n = add_id(ids, n, template_end_id(e->tokenizer, template_builtin(kind)));
   return n;
 }
 

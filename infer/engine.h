@@ -69,7 +69,7 @@ Status engine_load(Engine *engine, Rehearsal rehearsal, const void *args, Error 
 // The number of the adapter of that name (NULL: the one without); -1: there is none.
 int engine_adapter(const Engine *engine, const char *name);
 
-// The ids that end a text: the model's, the tokenizer's EOS and, for chatml, <|im_end|>.
+// The ids that end a text: the model's, the tokenizer's EOS and what ends the template's answers.
 // Returns how many; at most ENGINE_STOPS_MAX.
 enum { ENGINE_STOPS_MAX = LLAMA_EOS_MAX + 2 };
 int engine_stop_ids(const Engine *engine, TemplateKind kind, int32_t *ids);

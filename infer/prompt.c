@@ -18,7 +18,7 @@ static Status check_given(const PromptRequest *r, const Engine *e, Error *err) {
                      "--template out",
                      name, template_kind_name(trained));
   }
-  Status status = template_check(e->tokenizer, r->template_kind, err);
+  Status status = template_check(e->tokenizer, template_builtin(r->template_kind), err);
   if (status != STATUS_OK) error_prefix(err, "--template %s", name);
   return status;
 }
@@ -29,9 +29,10 @@ Status prompt_template(const PromptRequest *r, const Engine *e, TemplateKind *ki
   if (r->template_given) return check_given(r, e, err);
   *kind = trained_with(r, e);
   if (*kind == TEMPLATE_COUNT) {
-    *kind = template_suits(e->tokenizer, TEMPLATE_CHATML) ? TEMPLATE_CHATML : TEMPLATE_ALPACA;
+    *kind = template_suits(e->tokenizer, template_builtin(TEMPLATE_CHATML)) ? TEMPLATE_CHATML
+                                                                            : TEMPLATE_ALPACA;
   }
-  Status status = template_check(e->tokenizer, *kind, err);
+  Status status = template_check(e->tokenizer, template_builtin(*kind), err);
   if (status != STATUS_OK && r->adapter >= 0) {
     error_prefix(err, "%s was trained with %s", e->adapters[r->adapter].folder,
                  template_kind_name(*kind));
@@ -52,7 +53,8 @@ Status prompt_encode(const PromptRequest *r, const Engine *e, TemplateKind kind,
     if (tokenizer_adds_bos(t)) token_ids_push(ids, tokenizer_bos(t));
     tokenizer_encode(t, r->prompt, r->prompt_bytes, SPECIAL_AS_TEXT, ids);
   } else {
-    template_encode(t, kind, r->prompt != NULL ? r->prompt : r->instruction, r->input, NULL, ids);
+    Turn turn = {ROLE_USER, r->prompt != NULL ? r->prompt : r->instruction, r->input};
+    template_encode(t, template_builtin(kind), &turn, 1, MARK_NOTHING, ids);
   }
   if (ids->n == 0) {
     return error_set(err, STATUS_USAGE, "the prompt is empty: there is nothing to go on with");

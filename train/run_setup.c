@@ -41,7 +41,7 @@ static Status check_ids(const Run *run, Error *err) {
 Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *c,
                      const Tokenizer *tokenizer, Error *err) {
   Status status = STATUS_OK;
-  DatasetOptions options = {.template_kind = c->data.template_kind,
+  DatasetOptions options = {.template = template_builtin(c->data.template_kind),
                             .cutoff_len = c->data.cutoff_len,
                             .train_on_inputs = c->data.train_on_inputs};
   TRY(dataset_load(data, c->data.path, tokenizer, &options, err));

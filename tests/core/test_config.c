@@ -184,7 +184,7 @@ static const Bad bad_texts[] = {
     {"train:\n  seed: 9223372036854775808\n", "f.yaml:2:9: train.seed:"},
     {"data:\n  shuffle: yes\n", "f.yaml:2:12: data.shuffle: expected true or false, found 'yes'"},
     {"data:\n  template: chat\n", "f.yaml:2:13: data.template: expected alpaca, alpaca_stanford, "
-                                  "alpaca_short, chatml or none, found 'chat'"},
+                                  "alpaca_short, chatml, none, llama2 or llama3, found 'chat'"},
     {"train:\n  checkpointing: true\n",
      "f.yaml:2:18: train.checkpointing: expected off, on or auto, found 'true'"},
     {"data:\n  val_set_size: 1.0\n",

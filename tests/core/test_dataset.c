@@ -89,7 +89,7 @@ static void test_reference(void) {
     char where[64];
     snprintf(where, sizeof where, "%s %s", name, template);
     DatasetOptions options = {
-        .template_kind = template_kind_from_name(template),
+        .template = template_builtin(template_kind_from_name(template)),
         .cutoff_len = integer(one, "cutoff_len"),
         .train_on_inputs = json_is_true(json_object_get(one, "train_on_inputs")),
     };
@@ -118,7 +118,7 @@ static void test_forms(void) {
   static const char list[] = "\xEF\xBB\xBF[{\"instruction\":\"a b\",\"output\":\"c\"},\n"
                              "{\"output\":\"f\",\"instruction\":\"d\",\"input\":\"e\"}]";
   Tokenizer *tokenizer = open_tokenizer("bpe");
-  DatasetOptions options = {.template_kind = TEMPLATE_ALPACA, .cutoff_len = 99};
+  DatasetOptions options = {.template = template_builtin(TEMPLATE_ALPACA), .cutoff_len = 99};
   Dataset a, b;
   Error err = {0};
   EXPECT(dataset_load(&a, put(items, sizeof items - 1), tokenizer, &options, &err) == STATUS_OK,
@@ -162,7 +162,7 @@ static void test_decodes(void) {
   };
   Tokenizer *tokenizer = open_tokenizer("bpe");
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    DatasetOptions options = {.template_kind = cases[i].kind, .cutoff_len = 512};
+    DatasetOptions options = {.template = template_builtin(cases[i].kind), .cutoff_len = 512};
     Dataset d;
     Error err = {0};
     EXPECT(dataset_load(&d, put(item, sizeof item - 1), tokenizer, &options, &err) == STATUS_OK);
@@ -188,7 +188,7 @@ static void test_percentiles(void) {
     end = stpcpy(end + digits, "\"}\n");
   }
   Tokenizer *tokenizer = open_tokenizer("bpe");
-  DatasetOptions options = {.template_kind = TEMPLATE_NONE, .cutoff_len = 150};
+  DatasetOptions options = {.template = template_builtin(TEMPLATE_NONE), .cutoff_len = 150};
   Dataset d;
   Error err = {0};
   EXPECT(dataset_load(&d, put(text, end - text), tokenizer, &options, &err) == STATUS_OK, "%s",
@@ -256,7 +256,7 @@ static const Bad bads[] = {
 
 static void test_bad_files(void) {
   Tokenizer *tokenizer = open_tokenizer("bpe");
-  DatasetOptions options = {.template_kind = TEMPLATE_ALPACA, .cutoff_len = 99};
+  DatasetOptions options = {.template = template_builtin(TEMPLATE_ALPACA), .cutoff_len = 99};
   for (size_t i = 0; i < sizeof bads / sizeof *bads; i++) {
     const char *path = put(bads[i].text, (int64_t)strlen(bads[i].text));
     Dataset d;
@@ -277,9 +277,9 @@ static void test_bad_files(void) {
          err.message);
   tokenizer_close(tokenizer);
   tokenizer = open_tokenizer("spm");
-  options = (DatasetOptions){.template_kind = TEMPLATE_CHATML, .cutoff_len = 99};
+  options = (DatasetOptions){.template = template_builtin(TEMPLATE_CHATML), .cutoff_len = 99};
   EXPECT(dataset_load(&d, put(GOOD "\n", sizeof GOOD), tokenizer, &options, &err) == STATUS_USAGE);
-  EXPECT(strstr(err.message, "data.template=chatml: ") == err.message, "%s", err.message);
+  EXPECT(strstr(err.message, "the template chatml: ") == err.message, "%s", err.message);
   tokenizer_close(tokenizer);
 }
 
@@ -290,7 +290,7 @@ static void test_noise(void) {
       "\n]\n";
   enum { SIZE = sizeof text - 1 };
   Tokenizer *tokenizer = open_tokenizer("bpe");
-  DatasetOptions options = {.template_kind = TEMPLATE_NONE, .cutoff_len = 99};
+  DatasetOptions options = {.template = template_builtin(TEMPLATE_NONE), .cutoff_len = 99};
   Rng rng = {.key = 3};
   int accepted = 0;
   for (int i = 0; i < 900; i++) {
@@ -324,7 +324,7 @@ static void test_noise(void) {
 
 static void test_sample_data(void) {
   Tokenizer *tokenizer = open_tokenizer("bpe");
-  DatasetOptions options = {.template_kind = TEMPLATE_CHATML, .cutoff_len = 512};
+  DatasetOptions options = {.template = template_builtin(TEMPLATE_CHATML), .cutoff_len = 512};
   Dataset d;
   Error err = {0};
   EXPECT(dataset_load(&d, "data/samples/biomed_qa.json", tokenizer, &options, &err) == STATUS_OK,

@@ -22,18 +22,28 @@ static void expect_ids(const char *what, TokenIds got, TokenIds expected) {
 static TokenIds encode(TemplateKind kind, const char *instruction, const char *input,
                        const char *answer) {
   TokenIds ids = {0};
-  template_encode(tokenizer, kind, instruction, input, answer, &ids);
+  Turn turns[] = {{ROLE_USER, instruction, input}, {ROLE_ASSISTANT, answer, NULL}};
+  template_encode(tokenizer, template_builtin(kind), turns, answer != NULL ? 2 : 1, MARK_NOTHING,
+                  &ids);
   return ids;
+}
+
+// The text of a prompt: that of its ids, which a byte-level tokenizer loses nothing of
+// (test_template.c compares it with what it has to be).
+static char *prompt_text(TemplateKind kind, const char *instruction, const char *input) {
+  TokenIds ids = encode(kind, instruction, input, NULL);
+  char *text = tokenizer_decode(tokenizer, ids.ids, ids.n, false, NULL);
+  token_ids_free(&ids);
+  return text;
 }
 
 // Without special tokens: the ids of the whole string.
 static void test_plain(void) {
-  static const TemplateKind kinds[] = {TEMPLATE_ALPACA, TEMPLATE_ALPACA_STANFORD,
-                                       TEMPLATE_ALPACA_SHORT, TEMPLATE_NONE};
+  static const TemplateKind kinds[] = {TEMPLATE_ALPACA, TEMPLATE_ALPACA_SHORT, TEMPLATE_NONE};
   static const char *const inputs[] = {NULL, "", "  some input"};
-  for (int k = 0; k < 4; k++) {
+  for (int k = 0; k < 3; k++) {
     for (int i = 0; i < 3; i++) {
-      char *text = template_prompt(kinds[k], "the <|im_end|> end", inputs[i]), whole[2000];
+      char *text = prompt_text(kinds[k], "the <|im_end|> end", inputs[i]), whole[2000];
       expect_ids(template_kind_name(kinds[k]),
                  encode(kinds[k], "the <|im_end|> end", inputs[i], NULL),
                  encode_text(text, SPECIAL_AS_TEXT));
@@ -51,7 +61,7 @@ static void test_plain(void) {
 static void test_chatml(void) {
   static const char *const texts[] = {"hello", "  the heart", "the end \n", "", "a\n\nb"};
   for (int i = 0; i < 5; i++) {
-    char *text = template_prompt(TEMPLATE_CHATML, texts[i], texts[(i + 1) % 5]), whole[2000];
+    char *text = prompt_text(TEMPLATE_CHATML, texts[i], texts[(i + 1) % 5]), whole[2000];
     expect_ids(texts[i], encode(TEMPLATE_CHATML, texts[i], texts[(i + 1) % 5], NULL),
                encode_text(text, SPECIAL_PARSED));
     snprintf(whole, sizeof whole, "%s%s<|im_end|>\n", text, texts[i]);
@@ -74,7 +84,7 @@ static void test_users_text_stays_text(void) {
          "%lld, %lld, %lld specials", (long long)count(&ids, 1), (long long)count(&ids, 2),
          (long long)count(&ids, 0));
   char *back = tokenizer_decode(tokenizer, ids.ids, ids.n, false, NULL);
-  char *text = template_prompt(TEMPLATE_CHATML, evil, evil), whole[2000];
+  char *text = prompt_text(TEMPLATE_CHATML, evil, evil), whole[2000];
   snprintf(whole, sizeof whole, "%s%s<|im_end|>\n", text, evil);
   EXPECT(strcmp(back, whole) == 0, "'%s'", back);
   free(back);
@@ -85,7 +95,8 @@ static void test_users_text_stays_text(void) {
 static void test_appends(void) {
   TokenIds ids = {0};
   token_ids_push(&ids, 77);
-  template_encode(tokenizer, TEMPLATE_NONE, "a", NULL, NULL, &ids);
+  template_encode(tokenizer, template_builtin(TEMPLATE_NONE), &(Turn){ROLE_USER, "a", NULL}, 1,
+                  MARK_NOTHING, &ids);
   EXPECT(ids.n == 3 && ids.ids[0] == 77); // "a\n"
   token_ids_free(&ids);
 }
@@ -98,14 +109,21 @@ static void test_marks(void) {
          err.message);
   if (unmarked == NULL) return;
   for (int i = 0; i < TEMPLATE_COUNT; i++) {
-    TemplateKind kind = (TemplateKind)i;
-    bool suits = kind != TEMPLATE_CHATML;
-    EXPECT(template_suits(tokenizer, kind) && template_check(tokenizer, kind, &err) == STATUS_OK);
-    EXPECT(template_suits(unmarked, kind) == suits, "%s", template_kind_name(kind));
-    EXPECT(template_check(unmarked, kind, &err) == (suits ? STATUS_OK : STATUS_USAGE), "%s",
-           template_kind_name(kind));
+    const Template *t = template_builtin((TemplateKind)i);
+    bool suits = i != TEMPLATE_CHATML && i != TEMPLATE_LLAMA3, marked = i != TEMPLATE_LLAMA3;
+    EXPECT(template_suits(tokenizer, t) == marked, "%s", t->name);
+    EXPECT(template_suits(unmarked, t) == suits, "%s", t->name);
+    EXPECT(template_check(unmarked, t, &err) == (suits ? STATUS_OK : STATUS_USAGE), "%s", t->name);
   }
-  EXPECT(strstr(err.message, "<|im_start|> and <|im_end|>") != NULL, "%s", err.message);
+  EXPECT(strstr(err.message, "has <|start_header_id|>, which") != NULL, "%s", err.message);
+  EXPECT(template_end_id(tokenizer, template_builtin(TEMPLATE_CHATML)) ==
+         tokenizer_find(tokenizer, "<|im_end|>"));
+  EXPECT(template_end_id(unmarked, template_builtin(TEMPLATE_ALPACA)) == tokenizer_eos(unmarked));
+  EXPECT(template_end_id(unmarked, template_builtin(TEMPLATE_LLAMA2)) == tokenizer_eos(unmarked));
+  EXPECT(template_end_id(unmarked, template_builtin(TEMPLATE_LLAMA3)) == -1);
+  Template eos = *template_builtin(TEMPLATE_NONE);
+  eos.needs_eos = true;
+  EXPECT(template_suits(unmarked, &eos));
   tokenizer_close(unmarked);
 }
 

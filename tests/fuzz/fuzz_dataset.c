@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   Error err;
   Dataset dataset;
   if (size == 0) return 0;
-  const DatasetOptions options = {.template_kind = (TemplateKind)(data[0] % TEMPLATE_COUNT),
+  const DatasetOptions options = {.template =
+                                      template_builtin((TemplateKind)(data[0] % TEMPLATE_COUNT)),
                                   .cutoff_len = data[0] & 0x40 ? 40 : 400,
                                   .train_on_inputs = data[0] & 0x20};
   tmp_put("data.json", data + 1, (int64_t)size - 1);

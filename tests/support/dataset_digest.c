@@ -66,7 +66,7 @@ void dataset_digest_check(const char *vocabulary, const char *name, const char *
   EXPECT(tokenizer_open(&tokenizer, tokenizer_path, &err) == STATUS_OK, "%s", err.message);
   if (entry == NULL || tokenizer == NULL) exit(test_done());
   DatasetOptions options = {
-      .template_kind = template_kind_from_name(text_of(entry, "template")),
+      .template = template_builtin(template_kind_from_name(text_of(entry, "template"))),
       .cutoff_len = integer_of(entry, "cutoff_len"),
   };
   Dataset d;
