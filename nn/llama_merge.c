@@ -19,7 +19,6 @@ typedef struct Merging {
 // A pair of an adapter that belongs to a weight.
 typedef struct Term {
   const PeftPair *pair;
-  int64_t r;
   double scale;
 } Term;
 
@@ -34,9 +33,9 @@ static int find_terms(Term terms[], const Merging *m, const char *name) {
   for (int64_t a = 0; a < m->n_adapters; a++) {
     const PeftAdapter *adapter = &m->adapters[a];
     for (int64_t i = 0; i < adapter->n_pairs; i++) {
-      if (!is_weight_of(name, adapter->pairs[i].module)) continue;
-      terms[n++] =
-          (Term){.pair = &adapter->pairs[i], .r = adapter->r, .scale = peft_adapter_scale(adapter)};
+      const PeftPair *pair = &adapter->pairs[i];
+      if (!is_weight_of(name, pair->module)) continue;
+      terms[n++] = (Term){.pair = pair, .scale = peft_adapter_scale(adapter, pair)};
     }
   }
   return n;
@@ -54,9 +53,9 @@ static void add_terms(float *values, int64_t row0, int64_t rows, int64_t cols, c
       float *w = values + row * cols;
       for (int64_t c = 0; c < cols; c++) sum[c] = w[c];
       for (int i = 0; i < n; i++) {
-        const float *b = terms[i].pair->b + (row0 + row) * terms[i].r;
+        const float *b = terms[i].pair->b + (row0 + row) * terms[i].pair->r;
         for (int64_t c = 0; c < cols; c++) product[c] = 0;
-        for (int64_t k = 0; k < terms[i].r; k++) {
+        for (int64_t k = 0; k < terms[i].pair->r; k++) {
           const float *a = terms[i].pair->a + k * cols;
           for (int64_t c = 0; c < cols; c++) product[c] += (double)b[k] * a[c];
         }

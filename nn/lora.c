@@ -17,10 +17,14 @@ static void module_of(const Param *weight, char *module) {
   module[n - tail] = '\0';
 }
 
-static bool module_matches(const char *module, const char *target) {
-  size_t n = strlen(module), t = strlen(target);
-  if (t > n || strcmp(module + n - t, target) != 0) return false;
-  return t == n || module[n - t - 1] == '.';
+int64_t lora_rank(const LoraSpec *spec, const char *module) {
+  return (int64_t)peft_patterns_value(spec->ranks, module, (double)spec->r);
+}
+
+float lora_scale(const LoraSpec *spec, const char *module) {
+  double r = (double)lora_rank(spec, module);
+  double alpha = peft_patterns_value(spec->alphas, module, (double)spec->alpha);
+  return (float)(alpha / (spec->rank_stabilised ? sqrt(r) : r));
 }
 
 static const char *last_name(const char *module) {
@@ -40,7 +44,7 @@ static void attach(ParamTable *table, LinearPart *part, const char *module, int 
                    const LoraSpec *spec, int index, bool trainable, uint32_t tensor_id) {
   Tensor w = part->weight->value.t;
   DType dtype = w.dtype == DT_F64 ? DT_F64 : DT_F32;
-  int64_t a_shape[] = {spec->r, w.cols}, b_shape[] = {w.rows, spec->r};
+  int64_t r = lora_rank(spec, module), a_shape[] = {r, w.cols}, b_shape[] = {w.rows, r};
   Adapter *adapter = &part->adapters[index];
   CHECK(adapter->a == NULL, "%s has adapter %d already", module, index);
   char tail[LORA_TAIL_MAX];
@@ -51,8 +55,7 @@ static void attach(ParamTable *table, LinearPart *part, const char *module, int 
   adapter->a->adapter = adapter->b->adapter = true;
   adapter->a->trainable = adapter->b->trainable = trainable;
   if (spec->plus) adapter->b->rate = RATE_PLUS;
-  double r = (double)spec->r;
-  adapter->scale = (float)(spec->alpha / (spec->rank_stabilised ? sqrt(r) : r));
+  adapter->scale = lora_scale(spec, module);
   adapter->dropout = spec->dropout;
   adapter->tensor_id = tensor_id;
 }
@@ -81,7 +84,7 @@ Status lora_attach(ParamTable *table, Linear *const *linears, const int *buckets
     for (int i = 0; i < n; i++) {
       for (int p = 0; p < linears[i]->n_parts; p++) {
         module_of(linears[i]->parts[p].weight, module);
-        found = found || module_matches(module, spec->targets[t]);
+        found = found || peft_adapter_targets(&spec->targets[t], 1, module);
       }
     }
     if (!found) {
@@ -97,10 +100,7 @@ Status lora_attach(ParamTable *table, Linear *const *linears, const int *buckets
       tensor_id++; // counted over all parts: masks stay the same when targets are added
       char module[PARAM_NAME_MAX];
       module_of(linears[i]->parts[p].weight, module);
-      bool wanted = false;
-      for (int t = 0; t < spec->n_targets; t++)
-        wanted = wanted || module_matches(module, spec->targets[t]);
-      if (wanted)
+      if (peft_adapter_targets(spec->targets, spec->n_targets, module))
         attach(table, &linears[i]->parts[p], module, buckets[i], spec, index, trainable, tensor_id);
     }
   }

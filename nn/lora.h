@@ -6,14 +6,20 @@
 #include "peft_adapter.h"
 
 typedef struct LoraSpec {
-  int64_t r;
+  int64_t r; // r and alpha of the layers that no pattern matches
   float alpha;
+  const PeftPatterns *ranks, *alphas; // NULL: none
   float dropout;
   bool rank_stabilised; // scale alpha / sqrt(r)
   bool plus;            // B learns at a rate of its own: RATE_PLUS
   int n_targets;
-  const char *const *targets; // module names, matched as PEFT does: equal, or the end after a dot
+  // Module names, matched as PEFT does: equal, or the end after a dot; "all-linear": every layer.
+  const char *const *targets;
 } LoraSpec;
+
+// Rank and scale of a module's adapter.
+int64_t lora_rank(const LoraSpec *spec, const char *module);
+float lora_scale(const LoraSpec *spec, const char *module);
 
 // Declares A and B (f32) beside every targeted part of the n linears, as adapter number `index`,
 // and trainable if asked. STATUS_USAGE when a target matches nothing: names it and lists what there
@@ -32,7 +38,8 @@ enum { LORA_TAIL_MAX = 32 };
 // ones carry their number, ".lora_A.1.weight".
 void lora_tail(char tail[LORA_TAIL_MAX], char matrix, int index);
 
-// The spec of an adapter that was read from a folder; its targets are the adapter's own strings.
+// The spec of an adapter that was read from a folder; its targets and patterns are the adapter's
+// own.
 LoraSpec lora_spec_of(const PeftAdapter *adapter);
 
 // Whether an adapter that was read from a folder is what was attached as adapter `index`; module
@@ -45,7 +52,8 @@ Status lora_check(const ParamTable *table, const PeftAdapter *adapter, int index
 Status lora_load(ParamTable *table, Backend *be, const PeftAdapter *adapter, int index, Error *err);
 
 // The attached A and B of adapter `index` as an adapter to write: their values, r, alpha, dropout,
-// scale and targets of the spec; what the file's metadata holds (base_model, template_name, ...) is
+// scale, targets ("all-linear" as the layers' names) and patterns of the spec, which mean the same
+// when PEFT has sorted them; what the file's metadata holds (base_model, template_name, ...) is
 // the caller's to set. Release with peft_adapter_free, also after STATUS_MEMORY, the only error.
 Status lora_collect(PeftAdapter *adapter, const ParamTable *table, Backend *be, int index,
                     const LoraSpec *spec, Error *err);

@@ -11,6 +11,8 @@ LoraSpec lora_spec_of(const PeftAdapter *adapter) {
                     .alpha = (float)adapter->alpha,
                     .dropout = (float)adapter->dropout,
                     .rank_stabilised = adapter->rank_stabilised,
+                    .ranks = &adapter->ranks,
+                    .alphas = &adapter->alphas,
                     .n_targets = (int)adapter->n_targets,
                     .targets = (const char *const *)adapter->targets};
 }
@@ -18,8 +20,8 @@ LoraSpec lora_spec_of(const PeftAdapter *adapter) {
 // ---- loading ----
 
 // The attached weight that a pair's matrix belongs to, or NULL with the error set.
-static Param *weight_of_pair(const ParamTable *table, const PeftPair *pair, int64_t r, char matrix,
-                             int index, Error *err) {
+static Param *weight_of_pair(const ParamTable *table, const PeftPair *pair, char matrix, int index,
+                             Error *err) {
   char tail[LORA_TAIL_MAX], name[PARAM_NAME_MAX + LORA_TAIL_MAX];
   lora_tail(tail, matrix, index);
   snprintf(name, sizeof name, "%s%s", pair->module, tail);
@@ -33,7 +35,7 @@ static Param *weight_of_pair(const ParamTable *table, const PeftPair *pair, int6
               pair->module, matrix, why);
     return NULL;
   }
-  int64_t rows = matrix == 'A' ? r : pair->out, cols = matrix == 'A' ? pair->in : r;
+  int64_t r = pair->r, rows = matrix == 'A' ? r : pair->out, cols = matrix == 'A' ? pair->in : r;
   if (p->shape[0] == rows && p->shape[1] == cols) return p;
   error_set(err, STATUS_DATA,
             "adapter tensor base_model.model.%s.lora_%c.weight is [%lld, %lld], the model needs "
@@ -64,8 +66,8 @@ static bool has_pair(const PeftAdapter *adapter, const char *module) {
 Status lora_check(const ParamTable *table, const PeftAdapter *adapter, int index, Error *err) {
   for (int64_t i = 0; i < adapter->n_pairs; i++) {
     const PeftPair *pair = &adapter->pairs[i];
-    if (weight_of_pair(table, pair, adapter->r, 'A', index, err) == NULL) return STATUS_DATA;
-    if (weight_of_pair(table, pair, adapter->r, 'B', index, err) == NULL) return STATUS_DATA;
+    if (weight_of_pair(table, pair, 'A', index, err) == NULL) return STATUS_DATA;
+    if (weight_of_pair(table, pair, 'B', index, err) == NULL) return STATUS_DATA;
   }
   for (int64_t i = 0; i < table->n; i++) {
     char module[PARAM_NAME_MAX];
@@ -84,8 +86,8 @@ Status lora_load(ParamTable *table, Backend *be, const PeftAdapter *adapter, int
   if (status != STATUS_OK) return status;
   for (int64_t i = 0; i < adapter->n_pairs; i++) {
     const PeftPair *pair = &adapter->pairs[i];
-    param_write(be, weight_of_pair(table, pair, adapter->r, 'A', index, err)->value.t, pair->a);
-    param_write(be, weight_of_pair(table, pair, adapter->r, 'B', index, err)->value.t, pair->b);
+    param_write(be, weight_of_pair(table, pair, 'A', index, err)->value.t, pair->a);
+    param_write(be, weight_of_pair(table, pair, 'B', index, err)->value.t, pair->b);
   }
   return STATUS_OK;
 }
@@ -114,20 +116,67 @@ static bool add_pair(PeftAdapter *adapter, const ParamTable *table, Backend *be,
   *pair = (PeftPair){.module = strdup(module),
                      .in = a->shape[1],
                      .out = b->shape[0],
+                     .r = a->shape[0],
                      .a = values_of(be, a),
                      .b = values_of(be, b)};
   return pair->module != NULL && pair->a != NULL && pair->b != NULL;
 }
 
-static bool copy_targets(PeftAdapter *adapter, const LoraSpec *spec) {
-  adapter->targets = calloc((size_t)spec->n_targets + 1, sizeof *adapter->targets);
-  if (adapter->targets == NULL) return false;
-  for (int i = 0; i < spec->n_targets; i++) {
-    adapter->targets[i] = strdup(spec->targets[i]);
-    if (adapter->targets[i] == NULL) return false;
-    adapter->n_targets++;
+static const char *last_name(const char *module) {
+  const char *dot = strrchr(module, '.');
+  return dot != NULL ? dot + 1 : module;
+}
+
+static bool add_target(PeftAdapter *adapter, const char *target) {
+  for (int64_t i = 0; i < adapter->n_targets; i++) {
+    if (strcmp(adapter->targets[i], target) == 0) return true;
   }
-  return true;
+  adapter->targets[adapter->n_targets] = strdup(target);
+  return adapter->targets[adapter->n_targets++] != NULL;
+}
+
+// After the pairs. "all-linear" becomes the names of the layers, as PEFT writes it.
+static bool collect_targets(PeftAdapter *adapter, const LoraSpec *spec) {
+  size_t room = (size_t)(spec->n_targets + adapter->n_pairs) + 1;
+  bool fits = (adapter->targets = calloc(room, sizeof *adapter->targets)) != NULL;
+  for (int t = 0; fits && t < spec->n_targets; t++) {
+    if (strcmp(spec->targets[t], PEFT_ALL_LINEAR) != 0) {
+      fits = add_target(adapter, spec->targets[t]);
+      continue;
+    }
+    for (int64_t i = 0; fits && i < adapter->n_pairs; i++)
+      fits = add_target(adapter, last_name(adapter->pairs[i].module));
+  }
+  return fits;
+}
+
+static int by_key(const void *a, const void *b) {
+  return strcmp(((const PeftPattern *)a)->key, ((const PeftPattern *)b)->key);
+}
+
+// PEFT sorts the keys whenever it saves, and the first that matches counts: where the order matters
+// each module that differs is named in full instead.
+static Status collect_patterns(PeftPatterns *out, const PeftPatterns *from,
+                               const PeftAdapter *adapter, double otherwise, Error *err) {
+  Status status = STATUS_OK;
+  bool same = true;
+  for (int64_t i = 0; from != NULL && i < from->n; i++)
+    TRY(peft_patterns_add(out, from->items[i].key, from->items[i].value, err));
+  if (out->n > 1) qsort(out->items, (size_t)out->n, sizeof *out->items, by_key);
+  for (int64_t i = 0; i < adapter->n_pairs; i++) {
+    const char *module = adapter->pairs[i].module;
+    same = same && peft_patterns_value(out, module, otherwise) ==
+                       peft_patterns_value(from, module, otherwise);
+  }
+  if (same) return STATUS_OK;
+  peft_patterns_free(out);
+  for (int64_t i = 0; i < adapter->n_pairs; i++) {
+    const char *module = adapter->pairs[i].module;
+    double value = peft_patterns_value(from, module, otherwise);
+    if (value != otherwise) TRY(peft_patterns_add_glob(out, module, value, err));
+  }
+done:
+  return status;
 }
 
 // A float's shortest decimal spelling: 0.05f is 0.05, not 0.0500000007.
@@ -139,6 +188,7 @@ static double as_written(float value) {
 
 Status lora_collect(PeftAdapter *adapter, const ParamTable *table, Backend *be, int index,
                     const LoraSpec *spec, Error *err) {
+  Status status = STATUS_OK;
   *adapter = (PeftAdapter){.r = spec->r,
                            .alpha = as_written(spec->alpha),
                            .dropout = as_written(spec->dropout),
@@ -147,12 +197,16 @@ Status lora_collect(PeftAdapter *adapter, const ParamTable *table, Backend *be, 
   int64_t n = 0;
   for (int64_t i = 0; i < table->n; i++) n += is_a_of(&table->items[i], index, module);
   adapter->pairs = calloc((size_t)n + 1, sizeof *adapter->pairs);
-  bool fits = adapter->pairs != NULL && copy_targets(adapter, spec);
+  bool fits = adapter->pairs != NULL;
   for (int64_t i = 0; fits && i < table->n; i++) {
     const Param *p = &table->items[i];
     if (is_a_of(p, index, module)) fits = add_pair(adapter, table, be, p, module, index);
   }
+  fits = fits && collect_targets(adapter, spec);
   if (!fits) return error_set(err, STATUS_MEMORY, "no memory for a copy of the adapter");
   if (n > 0) qsort(adapter->pairs, (size_t)n, sizeof *adapter->pairs, by_module);
-  return STATUS_OK;
+  TRY(collect_patterns(&adapter->ranks, spec->ranks, adapter, (double)adapter->r, err));
+  TRY(collect_patterns(&adapter->alphas, spec->alphas, adapter, adapter->alpha, err));
+done:
+  return status;
 }

@@ -122,6 +122,7 @@ Status run_open_model(Run *run, Error *err) {
   TRY(llama_config_load(&llama, run->store, err));
   TRY(train_model_initial(&run->initial, &run->config, err));
   TRY(train_model_declare(&run->model, &llama, &run->config, err));
+  TRY(train_model_check_initial(&run->model, &run->config, &run->initial, err));
   TRY(tokenizer_open(&run->tokenizer, run->config.model.path, err));
 done:
   return status;

@@ -1,32 +1,25 @@
 #include "train_model.h"
 
 #include "check.h"
+#include "lora_config.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-// The spec points into `config` and `words`.
-static LoraSpec lora_spec(const RunConfig *config, const char *words[CONFIG_LIST_MAX]) {
-  for (int i = 0; i < config->lora.targets.n; i++) words[i] = config->lora.targets.words[i];
-  return (LoraSpec){.r = config->lora.r,
-                    .alpha = (float)config->lora.alpha,
-                    .dropout = (float)config->lora.dropout,
-                    .rank_stabilised = config->lora.rank_stabilised,
-                    .plus = config->lora.plus_ratio != 1,
-                    .n_targets = config->lora.targets.n,
-                    .targets = words};
-}
-
 static Status train_adapters(Llama *model, const RunConfig *config, Error *err) {
-  const char *words[CONFIG_LIST_MAX];
+  Status status = STATUS_OK;
+  LoraConfig lora = {0};
   if (config->train.freeze.n > 0) {
     return error_set(err, STATUS_USAGE,
                      "train.freeze is of method: full; with method: lora every weight of the model "
                      "is frozen");
   }
-  LoraSpec spec = lora_spec(config, words);
-  return llama_attach_lora(model, &spec, 0, true, err);
+  TRY(lora_config_open(&lora, config, err));
+  TRY(llama_attach_lora(model, &lora.spec, 0, true, err));
+  TRY(lora_config_check_patterns(&lora, config, &model->params, err));
+done:
+  lora_config_free(&lora);
+  return status;
 }
 
 static Status train_all(Llama *model, const RunConfig *config, Error *err) {
@@ -64,18 +57,16 @@ Status train_model_initial(PeftAdapter *adapter, const RunConfig *config, Error 
   if (folder[0] == '\0') return STATUS_OK;
   Status status = peft_adapter_read(adapter, folder, err);
   if (status != STATUS_OK) return status;
-  double r = (double)config->lora.r;
-  double scale = config->lora.alpha / (config->lora.rank_stabilised ? sqrt(r) : r);
-  if (adapter->r != config->lora.r || peft_adapter_scale(adapter) != scale) {
-    status =
-        error_set(err, STATUS_USAGE,
-                  "lora.init_from: %s has rank %lld and alpha %g%s, the config rank %lld and "
-                  "alpha %g%s; set lora.r and lora.alpha to the adapter's",
-                  folder, (long long)adapter->r, adapter->alpha,
-                  adapter->rank_stabilised ? " (rank-stabilised)" : "", (long long)config->lora.r,
-                  config->lora.alpha, config->lora.rank_stabilised ? " (rank-stabilised)" : "");
-    peft_adapter_free(adapter);
-  }
+  status = lora_config_check_initial(config, adapter, err);
+  if (status != STATUS_OK) peft_adapter_free(adapter);
+  return status;
+}
+
+Status train_model_check_initial(const Llama *model, const RunConfig *config,
+                                 const PeftAdapter *initial, Error *err) {
+  if (initial->n_pairs == 0) return STATUS_OK;
+  Status status = lora_check(&model->params, initial, 0, err);
+  if (status != STATUS_OK) error_prefix(err, "lora.init_from: %s", config->lora.init_from);
   return status;
 }
 
@@ -83,13 +74,9 @@ Status train_model_fill(Llama *model, Backend *be, TensorStore *store, const Run
                         const PeftAdapter *initial, Error *err) {
   Status status = llama_load(model, be, store, err);
   if (status != STATUS_OK || config->method == METHOD_FULL) return status;
-  if (initial->n_pairs == 0) {
-    lora_init_weights(&model->params, be, 0, (uint64_t)config->train.seed);
-    return STATUS_OK;
-  }
-  status = lora_load(&model->params, be, initial, 0, err);
-  if (status != STATUS_OK) error_prefix(err, "lora.init_from: %s", config->lora.init_from);
-  return status;
+  if (initial->n_pairs > 0) return lora_load(&model->params, be, initial, 0, err);
+  lora_init_weights(&model->params, be, 0, (uint64_t)config->train.seed);
+  return STATUS_OK;
 }
 
 static Status copy_text(char **to, const char *text, Error *err) {
@@ -99,17 +86,18 @@ static Status copy_text(char **to, const char *text, Error *err) {
 
 Status train_model_adapter(PeftAdapter *adapter, const Llama *model, Backend *be,
                            const RunConfig *config, const char *base_hash, Error *err) {
-  const char *words[CONFIG_LIST_MAX];
   Status status = STATUS_OK;
+  LoraConfig lora;
   CHECK(config->method == METHOD_LORA, "the adapter of a run without one");
-  LoraSpec spec = lora_spec(config, words);
   *adapter = (PeftAdapter){0};
-  TRY(lora_collect(adapter, &model->params, be, 0, &spec, err));
+  TRY(lora_config_open(&lora, config, err));
+  TRY(lora_collect(adapter, &model->params, be, 0, &lora.spec, err));
   TRY(copy_text(&adapter->base_model, config->model.path, err));
   TRY(copy_text(&adapter->template_name, template_kind_name(config->data.template_kind), err));
   TRY(copy_text(&adapter->base_hash, base_hash, err));
   TRY(copy_text(&adapter->vma_version, VMA_VERSION, err));
 done:
+  lora_config_free(&lora);
   if (status != STATUS_OK) peft_adapter_free(adapter);
   return status;
 }

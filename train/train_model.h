@@ -12,9 +12,13 @@
 Status train_model_declare(Llama *model, const LlamaConfig *llama, const RunConfig *config,
                            Error *err);
 
-// Reads lora.init_from (an empty adapter when there is none), and checks that its rank and scale
+// Reads lora.init_from (an empty adapter when there is none), and checks that its ranks and scales
 // are the config's.
 Status train_model_initial(PeftAdapter *adapter, const RunConfig *config, Error *err);
+
+// Whether it is an adapter of the declared model: lora_check. Before any weight is read.
+Status train_model_check_initial(const Llama *model, const RunConfig *config,
+                                 const PeftAdapter *initial, Error *err);
 
 // After placing: the base weights from the store; then, with method lora, the adapters: `initial`
 // when it has pairs, else fresh ones from the run's seed.

@@ -26,9 +26,21 @@ static Status no_memory(const Reading *reading) {
   return error_set(reading->err, STATUS_MEMORY, "%s: no memory", reading->st.path);
 }
 
-double peft_adapter_scale(const PeftAdapter *adapter) {
-  return adapter->alpha /
-         (adapter->rank_stabilised ? sqrt((double)adapter->r) : (double)adapter->r);
+double peft_adapter_scale(const PeftAdapter *adapter, const PeftPair *pair) {
+  double r = (double)pair->r;
+  double alpha = peft_patterns_value(&adapter->alphas, pair->module, adapter->alpha);
+  return alpha / (adapter->rank_stabilised ? sqrt(r) : r);
+}
+
+bool peft_adapter_targets(const char *const *targets, int64_t n, const char *module) {
+  size_t length = strlen(module);
+  for (int64_t i = 0; i < n; i++) {
+    size_t t = strlen(targets[i]);
+    if (strcmp(targets[i], PEFT_ALL_LINEAR) == 0) return true;
+    if (t > length || strcmp(module + length - t, targets[i]) != 0) continue;
+    if (t == length || module[length - t - 1] == '.') return true;
+  }
+  return false;
 }
 
 void peft_adapter_free(PeftAdapter *adapter) {
@@ -40,6 +52,8 @@ void peft_adapter_free(PeftAdapter *adapter) {
   free(adapter->pairs);
   for (int64_t i = 0; i < adapter->n_targets; i++) free(adapter->targets[i]);
   free(adapter->targets);
+  peft_patterns_free(&adapter->ranks);
+  peft_patterns_free(&adapter->alphas);
   free(adapter->base_model);
   free(adapter->template_name);
   free(adapter->base_hash);
@@ -89,7 +103,8 @@ static Status load_matrix(const Reading *reading, const SafeTensor *tensor, floa
   return STATUS_OK;
 }
 
-static Status check_matrix(const Reading *reading, const SafeTensor *tensor, int rank_dim) {
+static Status check_matrix(const Reading *reading, const SafeTensor *tensor, int64_t r,
+                           int rank_dim) {
   char what[160];
   if (tensor->dtype != DT_F32 && tensor->dtype != DT_F16 && tensor->dtype != DT_BF16) {
     snprintf(what, sizeof what, "expected F32, F16 or BF16, found %s", tensor->dtype_name);
@@ -98,10 +113,10 @@ static Status check_matrix(const Reading *reading, const SafeTensor *tensor, int
   if (tensor->ndim != 2 || tensor->shape[0] == 0 || tensor->shape[1] == 0) {
     return refuse(reading, tensor, "expected a matrix");
   }
-  if (tensor->shape[rank_dim] != reading->adapter->r) {
-    snprintf(
-        what, sizeof what, "expected rank %lld, as adapter_config.json says, found [%lld,%lld]",
-        (long long)reading->adapter->r, (long long)tensor->shape[0], (long long)tensor->shape[1]);
+  if (tensor->shape[rank_dim] != r) {
+    snprintf(what, sizeof what,
+             "expected rank %lld, as adapter_config.json says, found [%lld,%lld]", (long long)r,
+             (long long)tensor->shape[0], (long long)tensor->shape[1]);
     return refuse(reading, tensor, what);
   }
   return STATUS_OK;
@@ -124,12 +139,14 @@ static Status add_pair(const Reading *reading, const SafeTensor *a, const SafeTe
   Status status = STATUS_OK;
   PeftAdapter *adapter = reading->adapter;
   PeftPair *pair = &adapter->pairs[adapter->n_pairs];
-  TRY(check_matrix(reading, a, 0));
-  TRY(check_matrix(reading, b, 1));
-  *pair = (PeftPair){.in = a->shape[1], .out = b->shape[0]};
+  *pair = (PeftPair){.module = strndup(a->name + HEAD, strlen(a->name) - HEAD - TAIL)};
   adapter->n_pairs++;
-  pair->module = strndup(a->name + HEAD, strlen(a->name) - HEAD - TAIL);
   if (pair->module == NULL) return no_memory(reading);
+  pair->r = (int64_t)peft_patterns_value(&adapter->ranks, pair->module, (double)adapter->r);
+  TRY(check_matrix(reading, a, pair->r, 0));
+  TRY(check_matrix(reading, b, pair->r, 1));
+  pair->in = a->shape[1];
+  pair->out = b->shape[0];
   TRY(load_matrix(reading, a, &pair->a));
   TRY(load_matrix(reading, b, &pair->b));
 done:
@@ -163,26 +180,18 @@ done:
   return status;
 }
 
-static bool is_targeted(const PeftAdapter *adapter, const char *module) {
-  size_t length = strlen(module);
-  for (int64_t i = 0; i < adapter->n_targets; i++) {
-    size_t n = strlen(adapter->targets[i]);
-    if (n > length || strcmp(module + length - n, adapter->targets[i]) != 0) continue;
-    if (n == length || module[length - n - 1] == '.') return true;
-  }
-  return false;
-}
-
 // A list in the config must name every module; without one the modules themselves are the targets.
 static Status complete_targets(const Reading *reading) {
   PeftAdapter *adapter = reading->adapter;
   if (adapter->n_targets > 0) {
     for (int64_t i = 0; i < adapter->n_pairs; i++) {
-      if (is_targeted(adapter, adapter->pairs[i].module)) continue;
+      const char *module = adapter->pairs[i].module;
+      if (peft_adapter_targets((const char *const *)adapter->targets, adapter->n_targets, module))
+        continue;
       return error_set(reading->err, STATUS_DATA,
                        "%s: holds matrices of %s, which target_modules of adapter_config.json does "
                        "not name",
-                       reading->st.path, quote_text(adapter->pairs[i].module).text);
+                       reading->st.path, quote_text(module).text);
     }
     return STATUS_OK;
   }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { CONFIG_BYTES_MAX = 16 << 20, TARGETS_MAX = 1 << 14, RANK_MAX = 1 << 16 };
 
@@ -19,8 +20,6 @@ static const struct {
     {"use_bdlora", "BD-LoRA is"},
     {"lora_bias", "biases of the adapter are"},
     {"modules_to_save", "whole modules trained beside the adapter are"},
-    {"rank_pattern", "ranks of their own for some modules are"},
-    {"alpha_pattern", "scales of their own for some modules are"},
     {"trainable_token_indices", "trained token embeddings are"},
     {"target_parameters", "adapters of bare parameters are"},
     {"layer_replication", "replicated layers are"},
@@ -89,6 +88,41 @@ done:
   return status;
 }
 
+// rank_pattern or alpha_pattern; ranks are whole numbers.
+static Status read_patterns(const JsonFields *f, const char *name, bool whole,
+                            PeftPatterns *patterns) {
+  json_t *object = json_fields_given(f, name);
+  const char *key;
+  json_t *item;
+  if (object == NULL) return STATUS_OK;
+  if (!json_is_object(object)) return json_fields_wrong(f, name, "an object of names and numbers");
+  char prefix[32];
+  snprintf(prefix, sizeof prefix, "%s.", name);
+  const JsonFields fields = {f->path, prefix, object, f->err};
+  json_object_foreach(object, key, item) {
+    Status status = peft_patterns_add(patterns, key, 0, f->err);
+    if (status != STATUS_OK) {
+      error_prefix(f->err, "%s: '%s'", f->path, name);
+      return status;
+    }
+    int64_t number = 0;
+    double *value = &patterns->items[patterns->n - 1].value;
+    if (json_is_null(item)) return json_fields_wrong(&fields, key, "a number");
+    status = whole ? json_fields_int(&fields, key, 1, RANK_MAX, &number)
+                   : json_fields_number(&fields, key, value);
+    if (status != STATUS_OK) return status;
+    if (whole) *value = (double)number;
+  }
+  return STATUS_OK;
+}
+
+static Status add_target(const JsonFields *f, PeftAdapter *adapter, const char *name) {
+  char *copy = strdup(name);
+  if (copy == NULL) return error_set(f->err, STATUS_MEMORY, "%s: no memory", f->path);
+  adapter->targets[adapter->n_targets++] = copy;
+  return STATUS_OK;
+}
+
 // target_modules as a list whose rule nothing else changes.
 static Status read_targets(const JsonFields *f, PeftAdapter *adapter) {
   json_t *list = json_fields_given(f, "target_modules");
@@ -104,21 +138,20 @@ static Status read_targets(const JsonFields *f, PeftAdapter *adapter) {
     }
     return json_fields_wrong(f, "target_modules", "names of modules");
   }
-  if (n == 0 || is_given(f, "exclude_modules") ||
+  const char *word = json_string_value(list);
+  bool all = word != NULL && strcasecmp(word, PEFT_ALL_LINEAR) == 0;
+  if ((n == 0 && !all) || is_given(f, "exclude_modules") ||
       json_fields_given(f, "layers_to_transform") != NULL) {
     return STATUS_OK;
   }
   if (n > TARGETS_MAX) return json_fields_wrong(f, "target_modules", "16,384 names at most");
-  adapter->targets = calloc(n, sizeof *adapter->targets);
-  if (adapter->targets == NULL) goto no_memory;
-  for (; adapter->n_targets < (int64_t)n; adapter->n_targets++) {
-    const char *name = json_string_value(json_array_get(list, (size_t)adapter->n_targets));
-    adapter->targets[adapter->n_targets] = strdup(name);
-    if (adapter->targets[adapter->n_targets] == NULL) goto no_memory;
-  }
-  return STATUS_OK;
-no_memory:
-  return error_set(f->err, STATUS_MEMORY, "%s: no memory", f->path);
+  adapter->targets = calloc(n + 1, sizeof *adapter->targets);
+  if (adapter->targets == NULL) return error_set(f->err, STATUS_MEMORY, "%s: no memory", f->path);
+  if (all) return add_target(f, adapter, PEFT_ALL_LINEAR);
+  Status status = STATUS_OK;
+  for (size_t i = 0; status == STATUS_OK && i < n; i++)
+    status = add_target(f, adapter, json_string_value(json_array_get(list, i)));
+  return status;
 }
 
 Status peft_config_read(PeftAdapter *adapter, const char *path, Error *err) {
@@ -147,6 +180,8 @@ Status peft_config_read(PeftAdapter *adapter, const char *path, Error *err) {
       TRY(error_set(err, STATUS_MEMORY, "%s: no memory", path));
     }
   }
+  TRY(read_patterns(&fields, "rank_pattern", true, &adapter->ranks));
+  TRY(read_patterns(&fields, "alpha_pattern", false, &adapter->alphas));
   TRY(read_targets(&fields, adapter));
 done:
   json_decref(object);
@@ -171,13 +206,12 @@ static const char written[] =
     "\"task_type\":\"CAUSAL_LM\",\"trainable_token_indices\":null,\"use_bdlora\":null,"
     "\"use_dora\":false,\"use_qalora\":false,\"use_rslora\":false,\"velora_config\":null}";
 
-// The fewest digits with which both numbers are read back as they are.
-static size_t digits_of(double a, double b) {
-  for (int digits = 1; digits < 17; digits++) {
-    char first[64], second[64];
-    snprintf(first, sizeof first, "%.*g", digits, a);
-    snprintf(second, sizeof second, "%.*g", digits, b);
-    if (strtod(first, NULL) == a && strtod(second, NULL) == b) return (size_t)digits;
+// The fewest digits, from `least`, with which the number is read back as it is.
+static int digits_of(double value, int least) {
+  for (int digits = least; digits < 17; digits++) {
+    char text[64];
+    snprintf(text, sizeof text, "%.*g", digits, value);
+    if (strtod(text, NULL) == value) return digits;
   }
   return 17;
 }
@@ -185,6 +219,18 @@ static size_t digits_of(double a, double b) {
 static json_t *json_of_alpha(double alpha) {
   bool whole = alpha > -1e15 && alpha < 1e15 && (double)(int64_t)alpha == alpha;
   return whole ? json_integer((int64_t)alpha) : json_real(alpha);
+}
+
+static json_t *json_of_patterns(const PeftPatterns *patterns) {
+  json_t *object = json_object();
+  bool failed = object == NULL;
+  for (int64_t i = 0; !failed && i < patterns->n; i++) {
+    const PeftPattern *p = &patterns->items[i];
+    failed = json_object_set_new(object, p->key, json_of_alpha(p->value)) != 0;
+  }
+  if (!failed) return object;
+  json_decref(object);
+  return NULL;
 }
 
 static int by_text(const void *a, const void *b) {
@@ -219,9 +265,14 @@ char *peft_config_text(const PeftAdapter *adapter) {
   failed |= json_object_set_new(object, "r", json_integer(adapter->r)) != 0;
   failed |= json_object_set_new(object, "target_modules", json_of_targets(adapter)) != 0;
   failed |= json_object_set_new(object, "use_rslora", json_boolean(adapter->rank_stabilised)) != 0;
-  size_t digits = digits_of(adapter->alpha, adapter->dropout);
+  failed |= json_object_set_new(object, "rank_pattern", json_of_patterns(&adapter->ranks)) != 0;
+  failed |= json_object_set_new(object, "alpha_pattern", json_of_patterns(&adapter->alphas)) != 0;
+  int digits = digits_of(adapter->dropout, digits_of(adapter->alpha, 1));
+  for (int64_t i = 0; i < adapter->alphas.n; i++)
+    digits = digits_of(adapter->alphas.items[i].value, digits);
   if (!failed) {
-    text = json_dumps(object, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(digits));
+    text = json_dumps(object,
+                      JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION((size_t)digits));
   }
   if (text != NULL && asprintf(&line, "%s\n", text) < 0) line = NULL;
   free(text);

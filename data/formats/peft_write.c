@@ -23,7 +23,7 @@ static Status check_finite(const PeftAdapter *adapter, const char *folder, Error
     const PeftPair *pair = &adapter->pairs[i];
     for (int half = 0; half < 2; half++) {
       const float *values = half == 0 ? pair->a : pair->b;
-      int64_t n = adapter->r * (half == 0 ? pair->in : pair->out);
+      int64_t n = pair->r * (half == 0 ? pair->in : pair->out);
       for (int64_t k = 0; k < n; k++) {
         if (isfinite(values[k])) continue;
         return error_set(err, STATUS_FAILED,
@@ -57,8 +57,8 @@ static Status write_weights(const PeftAdapter *adapter, const char *path, Error 
       TRY(no_memory(path, err));
     }
     items[named] = (SafetensorsItem){.name = names[named], .dtype = DT_F32, .ndim = 2};
-    items[named].shape[0] = a ? adapter->r : pair->out;
-    items[named].shape[1] = a ? pair->in : adapter->r;
+    items[named].shape[0] = a ? pair->r : pair->out;
+    items[named].shape[1] = a ? pair->in : pair->r;
     items[named].data = a ? pair->a : pair->b;
   }
   TRY(safetensors_write(path, items, n, metadata, n_metadata, err));
@@ -80,6 +80,15 @@ static bool has_target(const PeftAdapter *adapter, const char *target) {
   return false;
 }
 
+static bool same_patterns(const PeftPatterns *x, const PeftPatterns *y) {
+  if (x->n != y->n) return false;
+  for (int64_t i = 0; i < x->n; i++) {
+    if (strcmp(x->items[i].key, y->items[i].key) != 0) return false;
+    if (x->items[i].value != y->items[i].value) return false;
+  }
+  return true;
+}
+
 static const PeftPair *find_pair(const PeftAdapter *adapter, const char *module) {
   for (int64_t i = 0; i < adapter->n_pairs; i++) {
     if (strcmp(adapter->pairs[i].module, module) == 0) return &adapter->pairs[i];
@@ -93,6 +102,9 @@ static const char *difference(const PeftAdapter *x, const PeftAdapter *y) {
       x->rank_stabilised != y->rank_stabilised) {
     return "the numbers of adapter_config.json";
   }
+  if (!same_patterns(&x->ranks, &y->ranks) || !same_patterns(&x->alphas, &y->alphas)) {
+    return "rank_pattern or alpha_pattern";
+  }
   for (int64_t i = 0; i < x->n_targets; i++) {
     if (x->n_targets != y->n_targets || !has_target(y, x->targets[i])) return "target_modules";
   }
@@ -103,9 +115,10 @@ static const char *difference(const PeftAdapter *x, const PeftAdapter *y) {
   if (x->n_pairs != y->n_pairs) return "the number of matrices";
   for (int64_t i = 0; i < x->n_pairs; i++) {
     const PeftPair *a = &x->pairs[i], *b = find_pair(y, a->module);
-    if (b == NULL || a->in != b->in || a->out != b->out) return "the name or shape of a matrix";
-    if (memcmp(a->a, b->a, (size_t)(x->r * a->in) * sizeof(float)) != 0 ||
-        memcmp(a->b, b->b, (size_t)(x->r * a->out) * sizeof(float)) != 0) {
+    if (b == NULL || a->in != b->in || a->out != b->out || a->r != b->r)
+      return "the name or shape of a matrix";
+    if (memcmp(a->a, b->a, (size_t)(a->r * a->in) * sizeof(float)) != 0 ||
+        memcmp(a->b, b->b, (size_t)(a->r * a->out) * sizeof(float)) != 0) {
       return "the values of a matrix";
     }
   }

@@ -54,7 +54,7 @@ static void test_golden(void) {
     char path[256];
     PeftAdapter a = read_ok(folders[f]);
     EXPECT(a.r == 4 && a.alpha == 8 && a.dropout == 0 && !a.rank_stabilised);
-    EXPECT(peft_adapter_scale(&a) == 2);
+    EXPECT(peft_adapter_scale(&a, &a.pairs[0]) == 2 && a.ranks.n == 0 && a.alphas.n == 0);
     EXPECT(a.n_targets == (f == 0 ? 2 : 7) && a.n_pairs == (f == 0 ? 4 : 14));
     EXPECT(strcmp(a.base_model, "tests/golden/tiny_llama/gqa") == 0, "%s", a.base_model);
     EXPECT(a.template_name == NULL && a.base_hash == NULL && a.vma_version == NULL);
@@ -97,6 +97,50 @@ static void test_golden(void) {
   EXPECT(count_entries(tmp_path("new/deep")) == 1);
 }
 
+// PEFT's folder with ranks and alphas by module, rank-stabilised: each pair's shape and scale as
+// PEFT has them, and the patterns when it is written again.
+static void test_patterns(void) {
+  static const struct {
+    const char *module;
+    int64_t r;
+    double alpha;
+  } expected[] = {
+      {"model.layers.0.mlp.down_proj", 6, 8},     {"model.layers.0.mlp.gate_proj", 4, 8},
+      {"model.layers.0.mlp.up_proj", 4, 8},       {"model.layers.0.self_attn.k_proj", 4, 8},
+      {"model.layers.0.self_attn.o_proj", 4, 12}, {"model.layers.0.self_attn.q_proj", 2, 8},
+      {"model.layers.0.self_attn.v_proj", 4, 8},  {"model.layers.1.mlp.down_proj", 6, 8},
+      {"model.layers.1.mlp.gate_proj", 3, 5.5},   {"model.layers.1.mlp.up_proj", 3, 5.5},
+      {"model.layers.1.self_attn.k_proj", 3, 8},  {"model.layers.1.self_attn.o_proj", 3, 12},
+      {"model.layers.1.self_attn.q_proj", 3, 8},  {"model.layers.1.self_attn.v_proj", 3, 8}};
+  Error err = {0};
+  PeftAdapter a = read_ok("tests/golden/tiny_lora/ranks");
+  EXPECT(a.r == 4 && a.alpha == 8 && a.rank_stabilised && a.n_pairs == 14);
+  EXPECT(a.ranks.n == 3 && a.alphas.n == 2);
+  for (int i = 0; i < 14; i++) {
+    const PeftPair *p = &a.pairs[i];
+    EXPECT(strcmp(p->module, expected[i].module) == 0, "%s", p->module);
+    EXPECT(p->r == expected[i].r, "%s: rank %lld", p->module, (long long)p->r);
+    EXPECT(peft_adapter_scale(&a, p) == expected[i].alpha / sqrt((double)p->r), "%s: scale %g",
+           p->module, peft_adapter_scale(&a, p));
+  }
+  EXPECT(peft_adapter_write(&a, tmp_path("ranks"), &err) == STATUS_OK, "%s", err.message);
+  peft_adapter_free(&a);
+  expect_same_file("tests/golden/tiny_lora/ranks/adapter_model.safetensors",
+                   tmp_path("ranks/adapter_model.safetensors"));
+  char *text = NULL;
+  int64_t size;
+  EXPECT(file_read_all(&text, &size, tmp_path("ranks/adapter_config.json"), 1 << 20, &err) ==
+         STATUS_OK);
+  static const char *const lines[] = {
+      "\n  \"alpha_pattern\": {\n    \".*\\\\.1\\\\..*(gate|up)_proj\": 5.5,\n    "
+      "\"o_proj\": 12\n  },\n",
+      "\n  \"rank_pattern\": {\n    \"down_proj\": 6,\n    \"layers.0.self_attn.q_proj\": 2,\n    "
+      "\"model\\\\.layers\\\\.1\\\\..*_proj\": 3\n  },\n",
+      "\n  \"use_rslora\": true,\n"};
+  for (int i = 0; i < 3; i++) EXPECT(strstr(text, lines[i]) != NULL, "%s in %s", lines[i], text);
+  free(text);
+}
+
 // An adapter of two pairs, drawn; to be freed by peft_adapter_free.
 static PeftAdapter make_adapter(void) {
   static const char *const modules[] = {"model.layers.0.self_attn.q_proj",
@@ -111,12 +155,15 @@ static PeftAdapter make_adapter(void) {
   a.pairs = calloc(2, sizeof *a.pairs);
   for (int i = 0; i < 2; i++) {
     PeftPair *p = &a.pairs[i];
-    *p = (PeftPair){.module = strdup(modules[i]), .in = 5 + i, .out = 7 + i};
-    p->a = calloc((size_t)(3 * p->in), sizeof *p->a);
-    p->b = calloc((size_t)(3 * p->out), sizeof *p->b);
-    for (int64_t k = 0; k < 3 * p->in; k++) p->a[k] = (float)bytes_draw(&state) * 0x1p-32f;
-    for (int64_t k = 0; k < 3 * p->out; k++) p->b[k] = (float)bytes_draw(&state) * 0x1p-32f;
+    *p = (PeftPair){.module = strdup(modules[i]), .in = 5 + i, .out = 7 + i, .r = 3 + 2 * i};
+    p->a = calloc((size_t)(p->r * p->in), sizeof *p->a);
+    p->b = calloc((size_t)(p->r * p->out), sizeof *p->b);
+    for (int64_t k = 0; k < p->r * p->in; k++) p->a[k] = (float)bytes_draw(&state) * 0x1p-32f;
+    for (int64_t k = 0; k < p->r * p->out; k++) p->b[k] = (float)bytes_draw(&state) * 0x1p-32f;
   }
+  EXPECT(peft_patterns_add(&a.ranks, "x.v_proj", 5, NULL) == STATUS_OK);
+  EXPECT(peft_patterns_add(&a.alphas, "v_proj", 0.1, NULL) == STATUS_OK);
+  EXPECT(peft_patterns_add(&a.alphas, "k_proj", 1.0 / 3, NULL) == STATUS_OK);
   a.base_model = strdup("m\xC3\xB6"
                         "del \"x\"");
   a.template_name = strdup("alpaca");
@@ -135,12 +182,14 @@ static void test_round_trip(void) {
     EXPECT(peft_adapter_write(&a, tmp_path("rt"), &err) == STATUS_OK, "%s", err.message);
     PeftAdapter b = read_ok(tmp_path("rt"));
     EXPECT(b.r == 3 && b.alpha == 4.5 && b.dropout == 0.05 && b.rank_stabilised);
-    EXPECT(peft_adapter_scale(&b) == 4.5 / sqrt(3));
+    EXPECT(peft_adapter_scale(&b, &b.pairs[0]) == 4.5 / sqrt(3));
+    EXPECT(peft_adapter_scale(&b, &b.pairs[1]) == 0.1 / sqrt(5));
+    EXPECT(b.alphas.n == 2 && b.alphas.items[1].value == 1.0 / 3);
     EXPECT(b.n_targets == 2 && strcmp(b.targets[0], "self_attn.q_proj") == 0);
     EXPECT(strcmp(b.base_model, a.base_model) == 0, "%s", b.base_model);
     EXPECT(strcmp(b.template_name, "alpaca") == 0 && strcmp(b.base_hash, "abc") == 0);
     EXPECT(strcmp(b.vma_version, "0.1.0") == 0);
-    EXPECT(b.n_pairs == 2 && memcmp(b.pairs[1].b, a.pairs[1].b, 3 * 8 * 4) == 0);
+    EXPECT(b.n_pairs == 2 && memcmp(b.pairs[1].b, a.pairs[1].b, 5 * 8 * 4) == 0);
     EXPECT(memcmp(b.pairs[0].a, a.pairs[0].a, 3 * 5 * 4) == 0);
     peft_adapter_free(&b);
   }
@@ -273,8 +322,15 @@ static void test_bad_config(void) {
       {LORA "\"lora_bias\":true}", "biases of the adapter are not supported"},
       {LORA "\"modules_to_save\":[\"lm_head\"]}",
        "'modules_to_save' is '[\"lm_head\"]': whole modules trained beside the adapter are not"},
-      {LORA "\"rank_pattern\":{\"q\":4}}", "ranks of their own for some modules are not supported"},
-      {LORA "\"alpha_pattern\":{\"q\":4}}", "scales of their own for some modules are not"},
+      {LORA "\"rank_pattern\":{\"q\":4}}", "expected rank 4, as adapter_config.json says, found"},
+      {LORA "\"rank_pattern\":[\"q\"]}", "'rank_pattern': expected an object of names and numbers"},
+      {LORA "\"rank_pattern\":{\"q\":0}}", "'rank_pattern.q': expected an integer from 1"},
+      {LORA "\"rank_pattern\":{\"q\":2.5}}", "'rank_pattern.q': expected an integer from 1"},
+      {LORA "\"rank_pattern\":{\"q\":null}}", "'rank_pattern.q': expected a number, found 'null'"},
+      {LORA "\"alpha_pattern\":{\"q\":\"4\"}}", "'alpha_pattern.q': expected a number, found"},
+      {LORA "\"alpha_pattern\":{\"(?=q)q\":4}}",
+       "adapter_config.json: 'alpha_pattern': the key '(?=q)q': such a regular expression is not"},
+      {LORA "\"rank_pattern\":{\"q\\n\":4}}", "'rank_pattern': the key 'q\\x0a': such a regular"},
       {LORA "\"trainable_token_indices\":[1]}", "trained token embeddings are not supported"},
       {LORA "\"target_parameters\":[\"x\"]}", "adapters of bare parameters are not supported"},
       {LORA "\"layer_replication\":[[0,1]]}", "replicated layers are not supported"},
@@ -383,7 +439,7 @@ static void test_bad_weights(void) {
 // Half precision; targets by rules that are no plain list become whole paths.
 static void test_other_forms(void) {
   static const char *const configs[] = {
-      "{\"peft_type\":\"LORA\",\"r\":2,\"target_modules\":\"all-linear\"}",
+      "{\"peft_type\":\"LORA\",\"r\":2,\"target_modules\":\"All-Linear\"}",
       "{\"peft_type\":\"LORA\",\"r\":2,\"target_modules\":\"m\\\\..*\",\"init_lora_weights\":"
       "false}",
       "{\"peft_type\":\"LORA\",\"r\":2,\"init_lora_weights\":\"gaussian\",\"unknown\":{\"a\":[]}}",
@@ -395,7 +451,8 @@ static void test_other_forms(void) {
     put_weights(NAME("m.q", "A"), 2, 6, NAME("m.q", "B"), 4, 2, dtype, 0.75f);
     tmp_put_text("bad/adapter_config.json", configs[i]);
     PeftAdapter a = read_ok(tmp_path("bad"));
-    EXPECT(a.n_pairs == 1 && a.n_targets == 1 && strcmp(a.targets[0], "m.q") == 0, "%d", i);
+    EXPECT(a.n_pairs == 1 && a.n_targets == 1, "%d", i);
+    EXPECT(strcmp(a.targets[0], i == 0 ? "all-linear" : "m.q") == 0, "%d: %s", i, a.targets[0]);
     EXPECT(a.pairs[0].a[11] == 0.75f && a.pairs[0].b[7] == 0.75f);
     EXPECT(a.base_model == NULL && a.alpha == (i == 4 ? 100 : 8) && a.dropout == 0);
     peft_adapter_free(&a);
@@ -434,7 +491,7 @@ static void test_broken(void) {
       tmp_put(to, text[which], size[which]);
       if (peft_adapter_read(&a, tmp_path("bad"), &err) == STATUS_OK) {
         opened++;
-        EXPECT(a.n_pairs >= 1 && a.r >= 1 && isfinite(peft_adapter_scale(&a)));
+        EXPECT(a.n_pairs >= 1 && a.r >= 1 && isfinite(peft_adapter_scale(&a, &a.pairs[0])));
         peft_adapter_free(&a);
       }
       text[which][at] ^= bit;
@@ -447,6 +504,7 @@ static void test_broken(void) {
 
 int main(void) {
   RUN(test_golden);
+  RUN(test_patterns);
   RUN(test_round_trip);
   RUN(test_write_failures);
   RUN(test_bad_config);

@@ -170,7 +170,7 @@ refuse 66 "$work/none" run output.dir="$no" lora.init_from="$work/none"
 refuse 2 'lora.r' run output.dir="$no" lora.init_from="$work/whole/adapter" lora.r=8
 refuse 2 'method' run output.dir="$no" method=full
 [ ! -e "$no" ] || fail "a refused run leaves files: $(ls -R "$no")"
-# An adapter of another model is found out when the weights are there, before anything is written.
+# An adapter of another model.
 tiny_model other mha
 refuse 65 "$work/whole/adapter" run output.dir="$no" model.path="$work/other" lora.init_from="$work/whole/adapter"
 [ ! -e "$no" ] || fail "a refused run leaves files: $(ls -R "$no")"

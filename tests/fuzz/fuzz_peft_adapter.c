@@ -23,8 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   for (int64_t i = 0; i < adapter.n_pairs; i++) {
     const PeftPair *pair = &adapter.pairs[i];
     CHECK(i == 0 || strcmp(adapter.pairs[i - 1].module, pair->module) < 0, "%s", pair->module);
-    CHECK(isfinite(pair->a[adapter.r * pair->in - 1]), "%s", pair->module);
-    CHECK(isfinite(pair->b[adapter.r * pair->out - 1]), "%s", pair->module);
+    CHECK(pair->r >= 1 && isfinite(pair->a[pair->r * pair->in - 1]), "%s", pair->module);
+    CHECK(isfinite(pair->b[pair->r * pair->out - 1]), "%s", pair->module);
   }
   peft_adapter_free(&adapter);
   return 0;

@@ -196,8 +196,8 @@ static double merged_distance(const char *folder, const char *adapter) {
 }
 
 static void test_merge(void) {
-  static const char *const names[] = {"qv", "all"};
-  for (int i = 0; i < 2; i++) {
+  static const char *const names[] = {"qv", "all", "ranks"};
+  for (int i = 0; i < 3; i++) {
     Error err = {0};
     PeftAdapter adapter;
     char path[200];
@@ -205,7 +205,10 @@ static void test_merge(void) {
     snprintf(path, sizeof path, "tests/golden/tiny_lora/%s", names[i]);
     EXPECT(peft_adapter_read(&adapter, path, &err) == STATUS_OK, "%s", err.message);
     LlamaSave save = {.dtype = DT_F32, .shard_bytes = 30000};
-    snprintf(path, sizeof path, "%s", tmp_path(i == 0 ? "merged-qv" : "merged-all"));
+    snprintf(path, sizeof path, "%s",
+             tmp_path(i == 0   ? "merged-qv"
+                      : i == 1 ? "merged-all"
+                               : "merged-ranks"));
     EXPECT(llama_merge(base, &adapter, 1, path, &save, &err) == STATUS_OK, "%s", err.message);
     double d = merged_distance(path, names[i]);
     EXPECT(d <= 1e-4, "%s: %g", names[i], d);
@@ -332,8 +335,9 @@ static void test_merge_ranges(void) {
         *large = malloc(WIDE_R * WIDE_F * sizeof *large);
   for (int64_t k = 0; k < WIDE_R * WIDE_C; k++) small[k] = (float)(k % 7 - 3) / 8;
   for (int64_t k = 0; k < WIDE_R * WIDE_F; k++) large[k] = (float)(k % 13 - 6) / 16;
-  PeftPair pairs[] = {{.module = down, .in = WIDE_F, .out = WIDE_C, .a = large, .b = small},
-                      {.module = gate, .in = WIDE_C, .out = WIDE_F, .a = small, .b = large}};
+  PeftPair pairs[] = {
+      {.module = down, .in = WIDE_F, .out = WIDE_C, .r = WIDE_R, .a = large, .b = small},
+      {.module = gate, .in = WIDE_C, .out = WIDE_F, .r = WIDE_R, .a = small, .b = large}};
   PeftAdapter adapter = {.r = WIDE_R, .alpha = 6, .n_pairs = 2, .pairs = pairs};
   LlamaSave save = {.dtype = DT_F32};
   put_wide_base(tmp_path("wide-base"));

@@ -4,6 +4,8 @@
 #include "rig.h"
 #include "test.h"
 
+#include <math.h>
+
 enum { LAYERS = 2, IN = 8, Q = 16, KV = 8, FFN = 12, R = 2, PAIRS = 6 };
 
 typedef struct Model {
@@ -123,6 +125,37 @@ static void scales_and_masks(void) {
   model_close(&m);
 }
 
+// "all-linear" is every layer; ranks and alphas by the first pattern that matches.
+static void ranks_and_scales_by_module(void) {
+  Model m;
+  model_open(&m);
+  const char *const all[] = {"all-linear"};
+  PeftPatterns ranks = {0}, alphas = {0};
+  peft_patterns_add_glob(&ranks, "layers.1.*", 4, NULL);
+  peft_patterns_add_glob(&ranks, "up_proj", 3, NULL);
+  peft_patterns_add_glob(&alphas, "?_proj", 8, NULL);
+  LoraSpec s = {
+      .r = R, .alpha = 5, .ranks = &ranks, .alphas = &alphas, .n_targets = 1, .targets = all};
+  EXPECT(attach(&m, &s, 0, NULL) == STATUS_OK);
+  s.rank_stabilised = true;
+  EXPECT(attach(&m, &s, 1, NULL) == STATUS_OK);
+  for (int i = 0; i < LAYERS; i++) {
+    const Adapter *up = m.up[i].parts[0].adapters;
+    int64_t r = i == 1 ? 4 : R, up_r = i == 1 ? 4 : 3;
+    for (int p = 0; p < 3; p++) {
+      const Adapter *a = m.qkv[i].parts[p].adapters;
+      EXPECT(a[0].a != NULL && a[0].a->shape[0] == r && a[0].b->shape[1] == r, "%d %d", i, p);
+      EXPECT(a[0].scale == 8.0f / (float)r, "%d %d: %g", i, p, (double)a[0].scale);
+      EXPECT(a[1].scale == (float)(8 / sqrt((double)r)), "%d %d: %g", i, p, (double)a[1].scale);
+    }
+    EXPECT(up[0].a != NULL && up[0].a->shape[0] == up_r && up[0].b->shape[1] == up_r, "%d", i);
+    EXPECT(up[0].scale == (float)(5.0 / (double)up_r), "%d: %g", i, (double)up[0].scale);
+  }
+  peft_patterns_free(&ranks);
+  peft_patterns_free(&alphas);
+  model_close(&m);
+}
+
 static void initial_values(void) {
   Model m;
   model_open(&m);
@@ -207,6 +240,7 @@ static PeftAdapter adapter_make(void) {
     p->module = strdup(modules[i].name);
     p->in = IN;
     p->out = modules[i].out;
+    p->r = R;
     p->a = calloc((size_t)(R * p->in), sizeof(float));
     p->b = calloc((size_t)(R * p->out), sizeof(float));
     for (int k = 0; k < R * p->in; k++) p->a[k] = (float)(1000 * i + k);
@@ -254,6 +288,53 @@ static void load_and_collect(void) {
   model_close(&m);
 }
 
+// What is written means the same when PEFT sorts the keys: here "up_proj", which counts first,
+// would come last.
+static void patterns_do_not_hang_on_their_order(void) {
+  Model m;
+  model_open(&m);
+  const char *const all[] = {"all-linear"};
+  PeftPatterns ranks = {0}, alphas = {0};
+  peft_patterns_add_glob(&ranks, "up_proj", 3, NULL);
+  peft_patterns_add_glob(&ranks, "layers.1.*", 4, NULL);
+  peft_patterns_add_glob(&alphas, "q_proj", 9, NULL);
+  peft_patterns_add_glob(&alphas, "k_proj", 7, NULL);
+  LoraSpec s = {
+      .r = R, .alpha = 5, .ranks = &ranks, .alphas = &alphas, .n_targets = 1, .targets = all};
+  EXPECT(attach(&m, &s, 0, NULL) == STATUS_OK);
+  place(&m);
+  PeftAdapter a;
+  Error err = {0};
+  EXPECT(lora_collect(&a, &m.params, m.rig.ctx.be, 0, &s, &err) == STATUS_OK, "%s", err.message);
+  static const struct {
+    const char *key;
+    double value;
+  } expected[] = {{"model\\.layers\\.0\\.mlp\\.up_proj", 3},
+                  {"model\\.layers\\.1\\.mlp\\.up_proj", 3},
+                  {"model\\.layers\\.1\\.self_attn\\.k_proj", 4},
+                  {"model\\.layers\\.1\\.self_attn\\.q_proj", 4},
+                  {"model\\.layers\\.1\\.self_attn\\.v_proj", 4}};
+  EXPECT(a.ranks.n == 5, "%lld", (long long)a.ranks.n);
+  for (int64_t i = 0; i < a.ranks.n && i < 5; i++) {
+    const PeftPattern *p = &a.ranks.items[i];
+    EXPECT(strcmp(p->key, expected[i].key) == 0 && p->value == expected[i].value, "%s=%g", p->key,
+           p->value);
+  }
+  EXPECT(a.alphas.n == 2 && strcmp(a.alphas.items[0].key, "k_proj") == 0); // sorted, as they are
+  EXPECT(a.n_targets == 4 && strcmp(a.targets[0], "q_proj") == 0, "%lld", (long long)a.n_targets);
+  LoraSpec again = lora_spec_of(&a);
+  for (int64_t i = 0; i < a.n_pairs; i++) {
+    const char *module = a.pairs[i].module;
+    EXPECT(a.pairs[i].r == lora_rank(&s, module) && a.pairs[i].r == lora_rank(&again, module));
+    EXPECT(lora_scale(&again, module) == lora_scale(&s, module), "%s", module);
+  }
+  EXPECT(lora_load(&m.params, m.rig.ctx.be, &a, 0, &err) == STATUS_OK, "%s", err.message);
+  peft_adapter_free(&a);
+  peft_patterns_free(&ranks);
+  peft_patterns_free(&alphas);
+  model_close(&m);
+}
+
 static void refuse(const char *what, void (*change)(PeftAdapter *), const char *tensor,
                    const char *why) {
   Model m;
@@ -294,7 +375,7 @@ static void to_other_layer(PeftAdapter *a) {
 }
 
 static void other_rank(PeftAdapter *a) {
-  a->r = 1;
+  a->pairs[0].r = 1;
 }
 
 static void other_width(PeftAdapter *a) {
@@ -324,10 +405,12 @@ int main(void) {
   RUN(targets_mean_what_peft_means);
   RUN(unknown_target_is_named);
   RUN(scales_and_masks);
+  RUN(ranks_and_scales_by_module);
   RUN(initial_values);
   RUN(initial_values_of_one_adapter);
   RUN(plus_gives_b_its_rate);
   RUN(load_and_collect);
+  RUN(patterns_do_not_hang_on_their_order);
   RUN(what_does_not_fit_is_named);
   return test_done();
 }

@@ -258,8 +258,8 @@ static void adapters_share_a_batch(void) {
 
 // Without a list by row, adapter 0 serves all rows: PEFT's logits for each adapter alone.
 static void one_adapter_serves_all_rows(void) {
-  static const char *const names[] = {"qv", "all"};
-  for (int i = 0; i < 2; i++) {
+  static const char *const names[] = {"qv", "all", "ranks"};
+  for (int i = 0; i < 3; i++) {
     PeftAdapter adapter = adapter_read(names[i]);
     LoraSpec spec = lora_spec_of(&adapter);
     Tiny tiny;

@@ -196,13 +196,13 @@ static double train_adapter(Backend *be, const char *name, const Run *run,
 }
 
 static void adapters_only(void) {
-  static const char *const names[] = {"qv", "all"};
+  static const char *const names[] = {"qv", "all", "ranks"};
   for (int b = 0; b < TINY_BACKENDS; b++) {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
       char name[PARAM_NAME_MAX] = "";
       double d = train_adapter(tiny_backend(b), names[i], &right, name);
       EXPECT(d <= 1e-3, "%s: %s off by %g of its change", names[i], name, d);
-      printf("  lora %-3s %-10s %-48s %.2g\n", names[i], tiny_backend(b)->gemm_path, name, d);
+      printf("  lora %-5s %-10s %-48s %.2g\n", names[i], tiny_backend(b)->gemm_path, name, d);
     }
   }
 }
