@@ -114,6 +114,7 @@ static Status plan_memory(Engine *e, Rehearsal rehearsal, const void *args, Memo
   Backend *null_backend = NULL;
   Memory memory = {0};
   TRY(backend_null_open(&null_backend, err));
+  null_backend->shadow = e->be->shadow;
   TRY(memory_open_rehearsal(&memory, null_backend, err));
   llama_place(&e->model, null_backend, &memory.weights, &memory.state);
   Ctx ctx = make_ctx(&e->model, &memory);

@@ -64,7 +64,8 @@ typedef struct RopeArgs {
   int64_t n_heads, n_kv_heads, head_dim; // H, K, D
   Tensor positions;                      // i32 [1,R]
   Tensor inv_freq;                       // f32 [1,D/2]; none = split only
-  Tensor slots; // i32 [1,R] row of k and v that each row is written to; none = row r
+  Tensor slots;         // i32 [1,R] row of k and v that each row is written to; none = row r
+  int64_t max_position; // upper bound of the positions, for the plan; not exact
 } RopeArgs;
 
 // Query i of sequence s sees key j iff j < max(prefix[s], offset[s] + i + 1) and j < length of the
@@ -109,12 +110,15 @@ typedef struct AdamArgs {
   float beta1, beta2, eps, decay;
 } AdamArgs;
 
-// What a backend has been asked to do since its creation. The null backend counts all three, by the
-// rules at the head of null_backend.c; the others count launches only.
+// What a backend has been asked to do since its creation. The null backend counts the first three,
+// by the rules at the head of null_backend.c; the others count launches only.
 typedef struct BackendCounts {
   int64_t launches;
   double flops; // of matrix products and attention
   double bytes; // least traffic: operands read once, results written once, what is added to both
+  // Bytes that ops have taken for themselves and keep until close: packed panels, tiles of each
+  // thread, tables. A shadow's: that the ops shown to it would take.
+  int64_t scratch;
 } BackendCounts;
 
 struct Backend {
@@ -122,6 +126,11 @@ struct Backend {
   // Which GEMM was chosen: part of what decides the bits; recorded with a run.
   const char *gemm_path;
   BackendCounts counts;
+  // A stand-in of this backend for rehearsals; NULL: its ops take no scratch. Its ops compute
+  // nothing, read no tensor's data and note the scratch that a call of that shape, or of any with
+  // fewer rows, shorter sequences and lower positions, would take. Belongs to the backend. On null:
+  // the shadow of the backend that is rehearsed, which its owner sets; every op is shown to it.
+  Backend *shadow;
 
   // ---- life and memory ----
   void (*close)(Backend *be);
@@ -134,6 +143,8 @@ struct Backend {
   // Host rows, dense <- src; waits.
   void (*copy_out)(Backend *be, void *dst, Tensor src);
   void (*sync)(Backend *be);
+  // Takes all scratch that the shadow has noted: ops that it was shown take no more after that.
+  Status (*reserve)(Backend *be, Error *err);
 
   // ---- element-wise ----
   // y = value.   y any float dtype or i32
@@ -262,6 +273,9 @@ typedef struct CpuOptions {
 } CpuOptions;
 
 Status backend_cpu_open(Backend **out, const CpuOptions *options, Error *err);
+
+// Forgets what a shadow has noted; NULL: nothing.
+void backend_shadow_clear(Backend *shadow);
 
 // ---- what ops cost ----
 

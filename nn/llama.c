@@ -145,7 +145,8 @@ static Value *attend(Ctx *ctx, const BlockArgs *a, Value *qkv) {
                    .head_dim = c->head_dim,
                    .positions = batch->positions,
                    .inv_freq = a->model->inv_freq,
-                   .slots = batch->slots};
+                   .slots = batch->slots,
+                   .max_position = batch->max_k};
   Tensor cache_k = TENSOR_NONE, cache_v = TENSOR_NONE;
   if (a->cache != NULL) {
     cache_k = a->cache->k[a->layer];

@@ -34,6 +34,7 @@ Status memory_open(Memory *memory, Backend *be, const MemoryPlan *plan, Error *e
   TRY(open_arena(&memory->step, be, "step", plan->step, err));
   TRY(open_arena(&memory->cache, be, "cache", plan->cache, err));
   TRY(open_host(&memory->host, plan->host, err));
+  if (plan->scratch > 0) TRY(be->reserve(be, err));
 done:
   if (status != STATUS_OK) memory_close(memory);
   return status;
@@ -67,7 +68,9 @@ Status memory_open_rehearsal(Memory *memory, Backend *null_backend, Error *err) 
 }
 
 MemoryPlan memory_peak(const Memory *memory) {
-  return (MemoryPlan){.weights = memory->weights.peak,
+  const Backend *shadow = memory->be->shadow;
+  return (MemoryPlan){.scratch = shadow != NULL ? shadow->counts.scratch : 0,
+                      .weights = memory->weights.peak,
                       .state = memory->state.peak,
                       .step = memory->step.peak,
                       .cache = memory->cache.peak,

@@ -127,8 +127,11 @@ Status device_measure(Device *device, Backend *be, const RunConfig *config,
   RunConfig *c = malloc(sizeof *c);
   CHECK(c != NULL, "no memory for a config");
   small_config(c, config);
-  *device =
-      (Device){.name = "cpu", .title = "this machine's CPU", .gib = free_gib(), .measured = true};
+  *device = (Device){.name = "cpu",
+                     .title = "this machine's CPU",
+                     .gib = free_gib(),
+                     .measured = true,
+                     .shadow = be->shadow};
   TRY(backend_meter_open(&meter, be, err));
   TRY(train_model_declare(&model, &small, c, err));
   DataOutline shape = small_outline(c, &small, outline);

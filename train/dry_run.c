@@ -46,22 +46,26 @@ done:
 }
 
 static Status device_inputs(PlanInputs *in, const RunConfig *c, Error *err) {
-  Backend *be = NULL;
   if (!device_is_cpu(c->plan.device)) return device_find(&in->device, c->plan.device, err);
   CpuOptions options = run_cpu_options(c);
-  Status status = backend_cpu_open(&be, &options, err);
+  Status status = backend_cpu_open(&in->be, &options, err);
   if (status != STATUS_OK) return status;
-  status = device_measure(&in->device, be, c, &in->llama, &in->data, err);
-  be->close(be);
-  return status;
+  return device_measure(&in->device, in->be, c, &in->llama, &in->data, err);
+}
+
+void plan_inputs_free(PlanInputs *in) {
+  if (in->be != NULL) in->be->close(in->be);
+  *in = (PlanInputs){0};
 }
 
 Status plan_inputs(PlanInputs *in, const RunConfig *config, Error *err) {
   Status status = STATUS_OK;
+  *in = (PlanInputs){0};
   TRY(model_inputs(&in->llama, config, err));
   TRY(data_inputs(&in->data, config, err));
   TRY(device_inputs(in, config, err));
 done:
+  if (status != STATUS_OK) plan_inputs_free(in);
   return status;
 }
 
@@ -171,6 +175,7 @@ Status dry_run(const RunConfig *config, bool *fits, Error *err) {
   if (!plan->fits) advise(config, in, plan);
   *fits = plan->fits;
 done:
+  plan_inputs_free(in);
   free(in);
   free(plan);
   return status;

@@ -11,8 +11,10 @@ typedef struct PlanInputs {
   LlamaConfig llama;
   DataOutline data;
   Device device;
+  Backend *be; // of the CPU, when it is the device
 } PlanInputs;
 Status plan_inputs(PlanInputs *inputs, const RunConfig *config, Error *err);
+void plan_inputs_free(PlanInputs *inputs);
 
 // Shows the plan on standard output; where it does not fit, what to change, found by trying. Then
 // *fits is false.

@@ -167,6 +167,10 @@ static void add_step(RunPlan *plan, const RunConfig *c) {
 static void add_host(RunPlan *plan) {
   PlanLine *line = plan_add(plan, "host", plan->arenas.host, false, false);
   describe(line, "the tape's records");
+  if (plan->arenas.scratch > 0) {
+    line = plan_add(plan, "scratch", plan->arenas.scratch, true, false);
+    describe(line, "packed panels and tiles of the backend's ops");
+  }
   int64_t examples = plan->data.train + plan->data.held_out;
   double tokens = plan->data.mean_len * (double)examples;
   line = plan_add(plan, "data", (int64_t)(tokens + 0.5) * 4 + examples * (int64_t)sizeof(Example),
@@ -291,6 +295,8 @@ static Status rehearse(RunPlan *plan, const RunConfig *config, Llama *model, Err
   Memory memory = {0};
   Trainer trainer;
   trainer_init_dry(&trainer, config, &plan->data, model);
+  trainer.shadow = plan->device.shadow;
+  backend_shadow_clear(trainer.shadow);
   plan->bounds = trainer.bounds;
   plan->blocks = model->config.layers;
   plan->recomputed = model->checkpoint_blocks;

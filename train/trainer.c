@@ -161,6 +161,7 @@ Status trainer_plan(Trainer *t, MemoryPlan *plan, double *flops, Error *err) {
   Backend *be = NULL;
   Memory memory = {0};
   TRY(backend_null_open(&be, err));
+  be->shadow = t->shadow;
   TRY(memory_open_rehearsal(&memory, be, err));
   trainer_place(t, be, &memory);
   trainer_drill(t, &t->bounds, true);

@@ -43,6 +43,7 @@ typedef struct Trainer {
   const Dataset *data;
   Llama *model;
   BatchBounds bounds;
+  Backend *shadow; // of the backend that will run it: its scratch is planned too; NULL: not
   PackedBatch packed;
   int32_t *lengths; // [batch_size]
   int64_t *ends;    // [batch_size]

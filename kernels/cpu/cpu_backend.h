@@ -15,6 +15,7 @@ typedef enum CpuScratch {
   SCRATCH_SUMS,    // partial sums, in an order that threads do not change
   SCRATCH_ROWS,    // expanded or transposed small operands
   SCRATCH_EXPAND,  // whole operands converted for the library GEMM
+  SCRATCH_ROPE,    // frequencies, then cosines and sines of every position
   SCRATCH_COUNT
 } CpuScratch;
 
@@ -28,12 +29,10 @@ typedef struct CpuBackend {
   char gemm_path[64];
   void *scratch[SCRATCH_COUNT];
   int64_t scratch_bytes[SCRATCH_COUNT];
-  // cos and sin of position * inv_freq: [positions, 2 * pairs], for the frequencies of the last
-  // call.
-  float *rope, *rope_freq;
-  int64_t rope_positions, rope_pairs;
-  CpuLibrary *library; // NULL until it is asked for
-  bool library_bf16;   // bf16 operands are multiplied as they lie
+  bool noting;                        // a shadow: scratch is noted, nothing is computed
+  int64_t rope_positions, rope_pairs; // what SCRATCH_ROPE holds
+  CpuLibrary *library;                // NULL until it is asked for
+  bool library_bf16;                  // bf16 operands are multiplied as they lie
 } CpuBackend;
 
 static inline CpuBackend *cpu_of(Backend *be) {
@@ -41,7 +40,16 @@ static inline CpuBackend *cpu_of(Backend *be) {
 }
 
 // At least n floats, 64-byte aligned, uninitialised; kept and grown, never given back before close.
+// A shadow's holds nothing: an op of the shadow asks for all that it would take, and returns.
 float *cpu_scratch(Backend *be, CpuScratch purpose, int64_t n);
+
+static inline bool cpu_noting(Backend *be) {
+  return cpu_of(be)->noting;
+}
+
+// Makes the shadow of a backend whose ops are installed.
+Status cpu_shadow_open(CpuBackend *cpu, Error *err);
+void cpu_shadow_close(CpuBackend *cpu);
 
 // How many threads an op of `work` element operations is worth: fewer than this machine's for small
 // ones. The number never decides a bit of a result.
@@ -65,6 +73,8 @@ void simd_install_avx512bf16(Backend *be);
 // Replaces the three linear ops by the library's, in f32 or bf16 arithmetic; false, and nothing
 // replaced, where the library has no such arithmetic on this CPU.
 bool cpu_library_install(CpuBackend *cpu, bool bf16);
+// Runs every primitive once: what the library takes for them is taken.
+void cpu_library_warm(CpuBackend *cpu);
 // Gives back the library's primitives; an install makes them anew.
 void cpu_library_close(CpuBackend *cpu);
 

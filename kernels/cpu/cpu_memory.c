@@ -1,4 +1,4 @@
-// The CPU backend's life and memory: arenas by mmap, scratch that grows.
+// The CPU backend's life and memory: arenas by mmap, scratch that grows or is taken at once.
 #include "check.h"
 #include "cpu_backend.h"
 
@@ -9,25 +9,49 @@
 
 enum { HUGE_PAGE = 2 << 20, SCRATCH_ALIGN = 4096 };
 
+// The old content is lost.
+static bool take_scratch(CpuBackend *cpu, CpuScratch purpose, int64_t bytes) {
+  free(cpu->scratch[purpose]);
+  if (purpose == SCRATCH_ROPE) cpu->rope_positions = 0;
+  cpu->scratch[purpose] = aligned_alloc(SCRATCH_ALIGN, (size_t)bytes);
+  return cpu->scratch[purpose] != NULL;
+}
+
 float *cpu_scratch(Backend *be, CpuScratch purpose, int64_t n) {
   CpuBackend *cpu = cpu_of(be);
   int64_t bytes = (n > 0 ? n : 1) * (int64_t)sizeof(float);
   if (bytes > cpu->scratch_bytes[purpose]) {
-    free(cpu->scratch[purpose]);
     bytes = (bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
-    cpu->scratch[purpose] = aligned_alloc(SCRATCH_ALIGN, (size_t)bytes);
-    CHECK(cpu->scratch[purpose] != NULL, "no memory for %lld bytes of scratch", (long long)bytes);
+    bool taken = cpu->noting || take_scratch(cpu, purpose, bytes);
+    CHECK(taken, "no memory for %lld bytes of scratch", (long long)bytes);
+    be->counts.scratch += bytes - cpu->scratch_bytes[purpose];
     cpu->scratch_bytes[purpose] = bytes;
   }
   return cpu->scratch[purpose];
+}
+
+static Status cpu_reserve(Backend *be, Error *err) {
+  CpuBackend *cpu = cpu_of(be);
+  if (be->shadow == NULL) return STATUS_OK;
+  const CpuBackend *shadow = cpu_of(be->shadow);
+  for (int i = 0; i < SCRATCH_COUNT; i++) {
+    int64_t bytes = shadow->scratch_bytes[i];
+    if (bytes <= cpu->scratch_bytes[i]) continue;
+    if (!take_scratch(cpu, (CpuScratch)i, bytes)) {
+      return error_set(err, STATUS_MEMORY, "no memory for %lld bytes of scratch", (long long)bytes);
+    }
+    be->counts.scratch += bytes - cpu->scratch_bytes[i];
+    cpu->scratch_bytes[i] = bytes;
+  }
+  cpu_library_warm(cpu);
+  return STATUS_OK;
 }
 
 static void cpu_close(Backend *be) {
   CpuBackend *cpu = cpu_of(be);
   cpu_library_close(cpu);
   for (int i = 0; i < SCRATCH_COUNT; i++) free(cpu->scratch[i]);
-  free(cpu->rope);
-  free(cpu->rope_freq);
+  cpu_shadow_close(cpu);
   free(cpu);
 }
 
@@ -80,4 +104,5 @@ void cpu_memory_install(Backend *be) {
   be->copy_in = cpu_copy_in;
   be->copy_out = cpu_copy_out;
   be->sync = cpu_sync;
+  be->reserve = cpu_reserve;
 }

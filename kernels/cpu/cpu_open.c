@@ -179,7 +179,8 @@ Status backend_cpu_open(Backend **out, const CpuOptions *options, Error *err) {
     cpu->own = cpu->be;
     cpu->be.name = "cpu";
     TRY(choose_gemm(cpu, isa->name, chosen.gemm, err));
-    cpu->be.counts = (BackendCounts){0};
+    cpu->be.counts = (BackendCounts){.scratch = cpu->be.counts.scratch};
+    TRY(cpu_shadow_open(cpu, err));
   }
   *out = &cpu->be;
   return STATUS_OK;

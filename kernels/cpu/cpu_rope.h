@@ -6,6 +6,9 @@
 
 #include "cpu_backend.h"
 
+// Asks for the memory of a table for all positions up to args->max_position.
+void cpu_rope_note(Backend *be, const RopeArgs *args);
+
 // The table for positions 0 .. the largest of the call, [position][2 * pairs]; NULL where that
 // would be unreasonably large or a position is negative (then the reference serves).
 const float *cpu_rope_table(Backend *be, const RopeArgs *args);

@@ -96,7 +96,9 @@ static void book(NullBackend *null, OpKind kind, DType dtype, double start) {
   do {                                                                                             \
     NullBackend *null_ = (NullBackend *)(be);                                                      \
     double start_ = null_->below != NULL ? seconds_now() : 0;                                      \
+    Backend *shadow_ = null_->base.shadow;                                                         \
     if (null_->below != NULL) null_->below->op(null_->below, __VA_ARGS__);                         \
+    if (shadow_ != NULL && shadow_->op != NULL) shadow_->op(shadow_, __VA_ARGS__);                 \
     book(null_, kind, (f).dtype, start_);                                                          \
   } while (0)
 
@@ -138,6 +140,11 @@ static void null_copy_out(Backend *be, void *dst, Tensor src) {
 static void null_sync(Backend *be) {
   Backend *below = ((NullBackend *)be)->below;
   if (below != NULL) below->sync(below);
+}
+
+static Status null_reserve(Backend *be, Error *err) {
+  Backend *below = ((NullBackend *)be)->below;
+  return below != NULL ? below->reserve(below, err) : STATUS_OK;
 }
 
 // ---- element-wise ----
@@ -440,6 +447,7 @@ static const Backend null_ops = {
     .copy_in = null_copy_in,
     .copy_out = null_copy_out,
     .sync = null_sync,
+    .reserve = null_reserve,
     .fill = null_fill,
     .cast = null_cast,
     .add = null_add,

@@ -15,7 +15,8 @@
 void rig_open(Rig *rig, Backend *be, DType dtype, int64_t mib) {
   Error err;
   int64_t bytes = mib << 20;
-  MemoryPlan plan = {bytes, bytes, bytes, bytes, bytes};
+  MemoryPlan plan = {
+      .weights = bytes, .state = bytes, .step = bytes, .cache = bytes, .host = bytes};
   CHECK(memory_open(&rig->memory, be, &plan, &err) == STATUS_OK, "%s", err.message);
   rig->memory.step.poison = rig->memory.host.poison = strcmp(be->name, "null") != 0;
   rig->step = 1;

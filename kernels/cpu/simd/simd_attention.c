@@ -222,6 +222,20 @@ static void attend_tiles(Backend *be, const Attend *x) {
   }
 }
 
+// For units of any lengths within the call's bounds.
+static void note_tiles(Backend *be, const AttentionArgs *a, Tensor k) {
+  int64_t width = a->head_dim, pitch = panel_up(width), n_units = a->n_seqs * a->n_kv_heads;
+  int64_t largest = panel_up(a->max_k) * width + a->max_k * pitch, keys = a->n_seqs * a->max_k;
+  if (!tensor_given(a->pages) && k.rows < keys) keys = k.rows;
+  int64_t all = a->n_kv_heads * (keys * (width + pitch) + a->n_seqs * MICRO_COLS * width);
+  int64_t wave = largest > WAVE_FLOATS ? largest : WAVE_FLOATS;
+  if (all > wave) all = wave;
+  if (all > (n_units < UNITS ? n_units : UNITS) * largest)
+    all = (n_units < UNITS ? n_units : UNITS) * largest;
+  cpu_scratch(be, SCRATCH_SHARED, all);
+  cpu_scratch(be, SCRATCH_THREADS, cpu_of(be)->threads * (2 * QUERIES * A_PITCH + QUERIES * pitch));
+}
+
 // ---- decode ----
 
 SIMD_INLINE float dot_row(const float *a, const void *b, DType F, int64_t width) {
@@ -287,10 +301,16 @@ static void clear_rows(const Attend *x, int64_t from, int64_t to) {
 static void attention(Backend *be, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
                       const AttentionArgs *args) {
   if (!cpu_fast(q) || args->head_dim > HEAD_MAX) {
-    cpu_of(be)->ref.attention(be, o, lse, q, k, v, args);
+    if (!cpu_noting(be)) cpu_of(be)->ref.attention(be, o, lse, q, k, v, args);
     return;
   }
   op_check_attention(be, o, lse, q, k, v, args);
+  if (cpu_noting(be)) { // few queries come even where many may
+    note_tiles(be, args, k);
+    cpu_scratch(be, SCRATCH_THREADS, cpu_of(be)->threads * (args->max_k + VW));
+    if (tensor_given(args->bias)) cpu_scratch(be, SCRATCH_ROWS, args->n_heads * (args->max_k + 1));
+    return;
+  }
   Attend x = {.o = o, .lse = lse, .q = q, .k = k, .v = v, .a = args};
   if (args->n_seqs == 0) {
     clear_rows(&x, 0, q.rows);

@@ -250,14 +250,31 @@ static void add_dbias(Tensor dbias, const Back *x) {
   }
 }
 
+static int64_t scratch_floats(int64_t max_k, int64_t width) {
+  return (work_floats(max_k, width) + 15) / 16 * 16;
+}
+
+static void note_back(Backend *be, const AttentionArgs *a, bool bias_gradient) {
+  cpu_scratch(be, SCRATCH_EXPAND, a->n_seqs);
+  cpu_scratch(be, SCRATCH_THREADS, cpu_of(be)->threads * scratch_floats(a->max_k, a->head_dim));
+  if (!tensor_given(a->bias)) return;
+  cpu_scratch(be, SCRATCH_ROWS, (a->n_heads + 1) * (a->max_k + 1));
+  if (bias_gradient) cpu_scratch(be, SCRATCH_SUMS, 2 * a->n_seqs * a->n_heads * a->bias.rows);
+}
+
 static void attention_back_acc(Backend *be, Tensor dq, Tensor dk, Tensor dv, Tensor dbias,
                                Tensor d_o, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
                                const AttentionArgs *args) {
   if (!cpu_fast(q) || args->head_dim > HEAD_MAX) {
-    cpu_of(be)->ref.attention_back_acc(be, dq, dk, dv, dbias, d_o, o, lse, q, k, v, args);
+    if (!cpu_noting(be))
+      cpu_of(be)->ref.attention_back_acc(be, dq, dk, dv, dbias, d_o, o, lse, q, k, v, args);
     return;
   }
   op_check_attention_back_acc(be, dq, dk, dv, dbias, d_o, o, lse, q, k, v, args);
+  if (cpu_noting(be)) {
+    note_back(be, args, tensor_given(dbias));
+    return;
+  }
   Back x = {.dq = dq,
             .dk = dk,
             .dv = dv,
@@ -277,7 +294,7 @@ static void attention_back_acc(Backend *be, Tensor dq, Tensor dk, Tensor dv, Ten
     work += cost_of(&seq) * args->head_dim;
   }
   const int32_t *order = order_of(be, &x);
-  int64_t size = (work_floats(max_k, args->head_dim) + 15) / 16 * 16;
+  int64_t size = scratch_floats(max_k, args->head_dim);
   float *scratch = cpu_scratch(be, SCRATCH_THREADS, cpu_of(be)->threads * size);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(cpu_team(be, work))
   for (int64_t i = 0; i < n; i++) {

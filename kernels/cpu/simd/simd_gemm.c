@@ -195,10 +195,25 @@ static void add_into(Backend *be, Tensor y, Tensor sums, bool acc) {
   }
 }
 
+// As gemm and its ranges, for this shape and for any with fewer rows of x and dy: with the length
+// of the sum, a panel's size goes up and down.
+static void gemm_note(Backend *be, Tensor y, Operand a) {
+  int64_t depth = a.along_sum ? a.t.cols : a.t.rows, most = round_up(MAX_DEPTH, MICRO_DEPTH);
+  if (depth > MAX_DEPTH && y.dtype != DT_F32) cpu_scratch(be, SCRATCH_SUMS, y.rows * y.cols);
+  cpu_scratch(be, SCRATCH_THREADS, cpu_of(be)->threads * BLOCK_ROWS * (A_PITCH + TILE_PITCH));
+  depth = at_most(depth, most);
+  int64_t panel = depth * BLOCK_COLS > PANEL ? depth * BLOCK_COLS : PANEL;
+  cpu_scratch(be, SCRATCH_SHARED, at_most(round_up(y.cols, MICRO_COLS) * depth, panel) + VW);
+}
+
 static void gemm(Backend *be, Tensor y, Operand a, Operand b, Tensor bias, bool acc) {
   Gemm g = {.y = y, .a = a, .b = b, .m = y.rows, .n = y.cols};
   g.depth = a.along_sum ? a.t.cols : a.t.rows;
   if (g.m == 0 || g.n == 0) return;
+  if (cpu_noting(be)) {
+    gemm_note(be, y, a);
+    return;
+  }
   bool ranges = g.depth > MAX_DEPTH;
   if (ranges && y.dtype != DT_F32) {
     g.y = tensor_make(cpu_scratch(be, SCRATCH_SUMS, g.m * g.n), DT_F32, g.m, g.n);
@@ -237,6 +252,7 @@ static void gemv(Backend *be, Tensor y, Tensor x, Tensor w, Tensor bias, bool ac
   float *all = cpu_scratch(be, SCRATCH_ROWS, x.rows * depth + VW);
   float *weights =
       cpu_scratch(be, SCRATCH_THREADS, expand ? cpu_of(be)->threads * (depth + VW) : 1);
+  if (cpu_noting(be)) return;
   for (int64_t r = 0; r < x.rows; r++) rowio_load(all + r * depth, x, r, 0, depth);
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, w.rows *depth))
   for (int64_t p = 0; p < parts; p++) {
@@ -260,20 +276,21 @@ static void gemv(Backend *be, Tensor y, Tensor x, Tensor w, Tensor bias, bool ac
 
 static void linear(Backend *be, Tensor y, Tensor x, Tensor w, Tensor bias, bool acc) {
   if (!cpu_fast(x)) {
-    cpu_of(be)->ref.linear(be, y, x, w, bias, acc);
+    if (!cpu_noting(be)) cpu_of(be)->ref.linear(be, y, x, w, bias, acc);
     return;
   }
   op_check_linear(be, y, x, w, bias);
-  if (x.rows <= GEMV_ROWS) {
-    if (x.rows > 0) gemv(be, y, x, w, bias, acc);
-    return;
+  if (x.rows <= GEMV_ROWS || cpu_noting(be)) {
+    int64_t rows = at_most(x.rows, GEMV_ROWS);
+    if (rows > 0) gemv(be, tensor_rows(y, 0, rows), tensor_rows(x, 0, rows), w, bias, acc);
+    if (x.rows <= GEMV_ROWS) return;
   }
   gemm(be, y, (Operand){x, true}, (Operand){w, true}, bias, acc);
 }
 
 static void linear_back_x_acc(Backend *be, Tensor dx, Tensor dy, Tensor w) {
   if (!cpu_fast(dx)) {
-    cpu_of(be)->ref.linear_back_x_acc(be, dx, dy, w);
+    if (!cpu_noting(be)) cpu_of(be)->ref.linear_back_x_acc(be, dx, dy, w);
     return;
   }
   op_check_linear_back_x_acc(be, dx, dy, w);
@@ -302,14 +319,14 @@ static void bias_grad(Backend *be, Tensor db, Tensor dy) {
 
 static void linear_back_w_acc(Backend *be, Tensor dw, Tensor db, Tensor dy, Tensor x) {
   if (!cpu_fast(x)) {
-    cpu_of(be)->ref.linear_back_w_acc(be, dw, db, dy, x);
+    if (!cpu_noting(be)) cpu_of(be)->ref.linear_back_w_acc(be, dw, db, dy, x);
     return;
   }
   op_check_linear_back_w_acc(be, dw, db, dy, x);
   if (tensor_given(dw) && x.rows > 0) {
     gemm(be, dw, (Operand){dy, false}, (Operand){x, false}, TENSOR_NONE, true);
   }
-  if (tensor_given(db)) bias_grad(be, db, dy);
+  if (tensor_given(db) && !cpu_noting(be)) bias_grad(be, db, dy);
 }
 
 void SIMD(simd_install_gemm)(Backend *be) {

@@ -46,6 +46,7 @@ static void down(Backend *be, Tensor t, Tensor x, const float *a, int64_t pitch,
                  RowSelect select, const Dropout *dropout) {
   int64_t cols = x.cols, size = cols + VW;
   float *rows = cpu_scratch(be, SCRATCH_THREADS, cpu_of(be)->threads * size);
+  if (cpu_noting(be)) return;
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, x.rows *cols *t.cols / 4))
   for (int64_t r = 0; r < x.rows; r++) {
     float *out = row_at(t, r), *row = rows + omp_get_thread_num() * size;
@@ -62,7 +63,7 @@ static void down(Backend *be, Tensor t, Tensor x, const float *a, int64_t pitch,
 static void lora_down(Backend *be, Tensor t, Tensor x, Tensor a, RowSelect select,
                       const Dropout *dropout) {
   if (!cpu_fast(x)) {
-    cpu_of(be)->ref.lora_down(be, t, x, a, select, dropout);
+    if (!cpu_noting(be)) cpu_of(be)->ref.lora_down(be, t, x, a, select, dropout);
     return;
   }
   op_check_lora_down(be, t, x, a, select, dropout);
@@ -85,18 +86,20 @@ SIMD_INLINE void add_rows(void *y, DType F, const float *t, const float *rows, i
 // B^T [r, N], dense.
 static const float *transposed(Backend *be, Tensor b) {
   float *out = cpu_scratch(be, SCRATCH_ROWS, b.rows * b.cols);
+  if (cpu_noting(be)) return NULL;
   SIMD(micro_transpose)(out, b.rows, b.data, b.stride, b.rows, b.cols);
   return out;
 }
 
 static void lora_up_acc(Backend *be, Tensor y, Tensor t, Tensor b, float scale, RowSelect select) {
   if (!cpu_fast(y)) {
-    cpu_of(be)->ref.lora_up_acc(be, y, t, b, scale, select);
+    if (!cpu_noting(be)) cpu_of(be)->ref.lora_up_acc(be, y, t, b, scale, select);
     return;
   }
   op_check_lora_up_acc(be, y, t, b, select);
   float *rows = cpu_scratch(be, SCRATCH_EXPAND, b.rows * b.cols);
   const float *bt = transposed(be, b);
+  if (cpu_noting(be)) return;
   for (int64_t i = 0; i < b.rows * b.cols; i++) rows[i] = scale * bt[i];
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, tensor_count(y) * t.cols / 4))
   for (int64_t r = 0; r < y.rows; r++) {
@@ -112,6 +115,7 @@ static void lora_up_acc(Backend *be, Tensor y, Tensor t, Tensor b, float scale, 
 static const float *left_tiles(Backend *be, Tensor left) {
   int64_t rank = left.cols, pieces = (left.rows + MICRO_DEPTH - 1) / MICRO_DEPTH;
   float *out = cpu_scratch(be, SCRATCH_SHARED, pieces * rank * A_PITCH);
+  if (cpu_noting(be)) return NULL;
   for (int64_t p = 0; p < pieces; p++) {
     int64_t r0 = p * MICRO_DEPTH, n = left.rows - r0 < MICRO_DEPTH ? left.rows - r0 : MICRO_DEPTH;
     SIMD(micro_transpose)
@@ -149,6 +153,7 @@ static void outer_acc(Backend *be, Tensor out, bool by_row, Tensor left, Tensor 
           size = rank * MICRO_COLS;
   const float *tiles = left_tiles(be, left);
   float *all = cpu_scratch(be, SCRATCH_THREADS, cpu_of(be)->threads * size);
+  if (cpu_noting(be)) return;
 #pragma omp parallel for schedule(dynamic, 1)                                                      \
     num_threads(cpu_team(be, right.rows *right.cols *rank / 4))
   for (int64_t i = 0; i < blocks; i++) {
@@ -186,7 +191,8 @@ static void lora_back_acc(Backend *be, Tensor dx, Tensor da, Tensor db, Tensor d
                           Tensor t, Tensor x, Tensor a, Tensor b, float scale, RowSelect select,
                           const Dropout *dropout) {
   if (!cpu_fast(x)) {
-    cpu_of(be)->ref.lora_back_acc(be, dx, da, db, dt, dy, t, x, a, b, scale, select, dropout);
+    if (!cpu_noting(be))
+      cpu_of(be)->ref.lora_back_acc(be, dx, da, db, dt, dy, t, x, a, b, scale, select, dropout);
     return;
   }
   op_check_lora_back_acc(be, dx, da, db, dt, dy, t, x, a, b, select, dropout);
@@ -194,7 +200,7 @@ static void lora_back_acc(Backend *be, Tensor dx, Tensor da, Tensor db, Tensor d
   down(be, dt, dy, transposed(be, b), b.rows, scale, select, &none);
   outer_acc(be, db, false, t, dy, scale, select, &none);
   outer_acc(be, da, true, dt, x, 1, select, dropout);
-  if (tensor_given(dx)) dx_acc(be, dx, dt, a, select, dropout);
+  if (tensor_given(dx) && !cpu_noting(be)) dx_acc(be, dx, dt, a, select, dropout);
 }
 
 void SIMD(simd_install_lora)(Backend *be) {

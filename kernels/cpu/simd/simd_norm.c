@@ -149,6 +149,7 @@ static void norm_back(Backend *be, const NormBack *a) {
   if (rows == 0) return;
   if (tensor_given(a->dw) || tensor_given(a->db)) {
     float *sums = cpu_scratch(be, SCRATCH_SUMS, pieces * 2 * cols);
+    if (cpu_noting(be)) return;
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, rows *cols))
     for (int64_t p = 0; p < pieces; p++) {
       SIMD_BY_F(a->dy.dtype, F, piece_sums(a, F, sums + p * 2 * cols, p * PIECE));
@@ -156,7 +157,7 @@ static void norm_back(Backend *be, const NormBack *a) {
     add_pieces(a->dw, sums, pieces, 2 * cols);
     add_pieces(a->db, sums + cols, pieces, 2 * cols);
   }
-  if (!tensor_given(a->dx)) return;
+  if (!tensor_given(a->dx) || cpu_noting(be)) return;
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, rows *cols))
   for (int64_t r = 0; r < rows; r++) SIMD_BY_F(a->dy.dtype, F, back_row(a, F, r));
 }
@@ -164,7 +165,7 @@ static void norm_back(Backend *be, const NormBack *a) {
 static void rmsnorm_back_acc(Backend *be, Tensor dx, Tensor dw, Tensor dy, Tensor z, Tensor rstd,
                              Tensor w) {
   if (!cpu_fast(dy)) {
-    cpu_of(be)->ref.rmsnorm_back_acc(be, dx, dw, dy, z, rstd, w);
+    if (!cpu_noting(be)) cpu_of(be)->ref.rmsnorm_back_acc(be, dx, dw, dy, z, rstd, w);
     return;
   }
   op_check_rmsnorm_back_acc(be, dx, dw, dy, z, rstd, w);
@@ -174,7 +175,7 @@ static void rmsnorm_back_acc(Backend *be, Tensor dx, Tensor dw, Tensor dy, Tenso
 static void layernorm_back_acc(Backend *be, Tensor dx, Tensor dw, Tensor db, Tensor dy, Tensor z,
                                Tensor mean, Tensor rstd, Tensor w) {
   if (!cpu_fast(dy)) {
-    cpu_of(be)->ref.layernorm_back_acc(be, dx, dw, db, dy, z, mean, rstd, w);
+    if (!cpu_noting(be)) cpu_of(be)->ref.layernorm_back_acc(be, dx, dw, db, dy, z, mean, rstd, w);
     return;
   }
   op_check_layernorm_back_acc(be, dx, dw, db, dy, z, mean, rstd, w);

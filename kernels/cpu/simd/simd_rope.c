@@ -49,6 +49,10 @@ static void *column(void *row, DType dtype, int64_t c) {
 static void rope_split(Backend *be, Tensor q, Tensor k, Tensor v, Tensor qkv,
                        const RopeArgs *args) {
   const float *table;
+  if (cpu_noting(be)) {
+    if (tensor_given(args->inv_freq)) cpu_rope_note(be, args);
+    return;
+  }
   if (!table_of(&table, be, args, qkv.dtype)) {
     cpu_of(be)->ref.rope_split(be, q, k, v, qkv, args);
     return;
@@ -81,6 +85,10 @@ static void rope_split(Backend *be, Tensor q, Tensor k, Tensor v, Tensor qkv,
 static void rope_split_back_acc(Backend *be, Tensor dqkv, Tensor dq, Tensor dk, Tensor dv,
                                 const RopeArgs *args) {
   const float *table;
+  if (cpu_noting(be)) {
+    if (tensor_given(args->inv_freq)) cpu_rope_note(be, args);
+    return;
+  }
   if (!table_of(&table, be, args, dqkv.dtype)) {
     cpu_of(be)->ref.rope_split_back_acc(be, dqkv, dq, dk, dv, args);
     return;
