@@ -34,8 +34,8 @@ Status device_find(Device *device, const char *name, Error *err);
 bool device_is_cpu(const char *name); // "" or "cpu"
 
 // This machine's CPU: the memory that is free, and rates measured on `be` with a small model of the
-// same widths, in a fraction of a second. Measured again, they differ by what else the machine
-// does.
+// same widths, in a fraction of a second. The device is of use as long as `be` is open. Measured
+// again, they differ by what else the machine does.
 Status device_measure(Device *device, Backend *be, const RunConfig *config,
                       const LlamaConfig *llama, const DataOutline *outline, Error *err);
 

@@ -262,7 +262,6 @@ static void a_cpu_is_measured(void) {
   CpuOptions options = {.threads = 1};
   must(backend_cpu_open(&be, &options, &err), &err);
   must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
-  be->close(be);
   EXPECT(device.measured && !device.gpu && device.gib > 0);
   must(plan_make(&plan, &c, &tiny, &outline, &device, &err), &err);
   for (int kind = 0; kind < OP_KINDS; kind++) {
@@ -271,6 +270,8 @@ static void a_cpu_is_measured(void) {
   }
   EXPECT(plan.time.one_step > 0 && plan_line(&plan, "context") == NULL);
   EXPECT(plan_line(&plan, "host")->on_device, "the CPU's memory is the process's");
+  EXPECT(plan_line(&plan, "scratch")->bytes == be->shadow->counts.scratch);
+  be->close(be);
 }
 
 int main(void) {
