@@ -69,8 +69,18 @@ typedef enum GemmChoice {
   GEMM_CHOICE_AUTO, // the fastest as measured at start-up; going on: that of the checkpoint
   GEMM_CHOICE_OWN,
   GEMM_CHOICE_ONEDNN_F32,
-  GEMM_CHOICE_ONEDNN_BF16
+  GEMM_CHOICE_ONEDNN_BF16,
+  GEMM_CHOICES
 } GemmChoice;
+// The instruction set of the CPU's other ops.
+typedef enum IsaChoice {
+  ISA_CHOICE_AUTO, // the best of this CPU; going on: that of the checkpoint
+  ISA_CHOICE_BASE,
+  ISA_CHOICE_AVX2,
+  ISA_CHOICE_AVX512,
+  ISA_CHOICE_AVX512BF16,
+  ISA_CHOICES
+} IsaChoice;
 
 // A part of a data set: `count` items, or, when fraction > 0, that share of them (0 < fraction <
 // 1).
@@ -88,10 +98,12 @@ typedef struct RunConfig {
   struct {
     char path[CONFIG_TEXT_BYTES];   // required, but for a dry run of a preset
     char preset[CONFIG_TEXT_BYTES]; // "llama-7b", ...: a dry run without files
+    char hash[CONFIG_TEXT_BYTES];   // of the weights, if they are to be looked at; "": any
     DType dtype;                    // DT_F32 or DT_BF16
   } model;
   struct {
-    char path[CONFIG_TEXT_BYTES]; // required
+    char path[CONFIG_TEXT_BYTES];   // required
+    char sha256[CONFIG_TEXT_BYTES]; // of the data, likewise
     DataFormat format;
     TemplateKind template_kind;            // "data.template"
     char template_file[CONFIG_TEXT_BYTES]; // "": template_kind's own
@@ -134,6 +146,7 @@ typedef struct RunConfig {
     int64_t checkpoint_blocks; // with checkpointing on: the first so many blocks; 0: all
     int64_t threads;           // 0: one a core
     GemmChoice gemm;
+    IsaChoice isa;
   } train;
   struct {
     char dir[CONFIG_TEXT_BYTES]; // required

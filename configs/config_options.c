@@ -49,6 +49,13 @@ static const char *const gemm_choices[] = {
     [GEMM_CHOICE_ONEDNN_F32] = "onednn-f32",
     [GEMM_CHOICE_ONEDNN_BF16] = "onednn-bf16",
 };
+static const char *const isa_choices[] = {
+    [ISA_CHOICE_AUTO] = "auto",
+    [ISA_CHOICE_BASE] = "base",
+    [ISA_CHOICE_AVX2] = "avx2",
+    [ISA_CHOICE_AVX512] = "avx512",
+    [ISA_CHOICE_AVX512BF16] = "avx512bf16",
+};
 
 #define AT(field)                                                                                  \
   .offset = offsetof(RunConfig, field), .bytes = (int64_t)sizeof((RunConfig *)0)->field
@@ -77,6 +84,10 @@ const ConfigOption config_options[] = {
      TEXT(model.preset),
      .meaning =
          "A model's sizes by name (llama-7b, ...) for --dry-run and --fit without its files."},
+    {.key = "model.hash",
+     TEXT(model.hash),
+     .meaning = "The hash of the weights in model.path, as a run records it in its config.yaml: "
+                "other weights are warned of. Empty: any."},
     {.key = "model.dtype",
      CHOICE(model.dtype, "bf16", dtype_choices),
      DECIDES,
@@ -87,6 +98,7 @@ const ConfigOption config_options[] = {
      .required = true,
      .meaning = "The examples: a file with a JSON list, or with one JSON object a line, of "
                 "instruction, input (may be missing) and output."},
+    {.key = "data.sha256", TEXT(data.sha256), .meaning = "The hash of the data, likewise."},
     {.key = "data.format",
      CHOICE(data.format, "auto", format_choices),
      .meaning =
@@ -284,6 +296,11 @@ const ConfigOption config_options[] = {
      CHOICE(train.gemm, "auto", gemm_choices),
      .meaning = "The CPU backend's matrix product; auto: the fastest as measured at the start, or, "
                 "when going on, that of the checkpoint. It decides the last bits of all results."},
+    {.key = "train.isa",
+     CHOICE(train.isa, "auto", isa_choices),
+     .meaning =
+         "The instruction set of the CPU's other operations; auto: the best that it has, or, "
+         "when going on, that of the checkpoint. It decides last bits too."},
     {.key = "output.dir",
      TEXT(output.dir),
      .required = true,
@@ -324,8 +341,8 @@ const ConfigOption config_options[] = {
     {.key = "resume",
      TEXT(resume),
      .meaning =
-         "Goes on from a checkpoint: its folder, or auto for the newest in output.dir; empty: "
-         "from the start."},
+         "Goes on from a checkpoint: its folder, a run's folder for the newest there, or auto for "
+         "the newest in output.dir; empty: from the start."},
 };
 const int config_n_options = (int)(sizeof config_options / sizeof *config_options);
 _Static_assert(sizeof config_options / sizeof *config_options <= CONFIG_OPTIONS_MAX,

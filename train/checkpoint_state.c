@@ -1,9 +1,9 @@
 #include "checkpoint_state.h"
 
 #include "checkpoint_folder.h"
+#include "file_hash.h"
 #include "json_items.h"
 #include "mapped_file.h"
-#include "sha256.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,22 +12,6 @@
 
 enum { STATE_VERSION = 1, STATE_BYTES_MAX = 1 << 20 };
 
-static Status hash_file(const char *path, char hex[SHA256_HEX], Error *err) {
-  Status status = STATUS_OK;
-  MappedFile file = {.fd = -1};
-  uint8_t digest[SHA256_BYTES];
-  Sha256 sha;
-  TRY(file_map(&file, path, err));
-  sha256_init(&sha);
-  sha256_add(&sha, file.data, file.size);
-  sha256_finish(&sha, digest);
-  sha256_to_hex(digest, hex);
-  TRY(file_check(&file, err));
-done:
-  file_unmap(&file);
-  return status;
-}
-
 Status checkpoint_state_write(const CheckpointState *state, const char *folder, Error *err) {
   Status status = STATUS_OK;
   char hash[SHA256_HEX];
@@ -35,7 +19,7 @@ Status checkpoint_state_write(const CheckpointState *state, const char *folder, 
   char *text = NULL, *config = NULL;
   char *tensors = text_format("%s/" CHECKPOINT_TENSORS, folder);
   char *path = text_format("%s/" CHECKPOINT_STATE, folder);
-  TRY(hash_file(tensors, hash, err));
+  TRY(file_hash(tensors, hash, err));
   config = config_dump(&state->config, false);
   if (config != NULL) {
     root = json_pack("{s:i, s:s, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s}",
@@ -124,7 +108,7 @@ Status checkpoint_read(CheckpointState *state, const char *path, Error *err) {
     error_prefix(err, "%s: the config in it cannot be read", path);
     TRY(err->status = STATUS_DATA);
   }
-  TRY(hash_file(tensors, found, err));
+  TRY(file_hash(tensors, found, err));
   if (strcmp(found, hash) != 0)
     TRY(damaged(path, err,
                 CHECKPOINT_TENSORS " has another SHA-256 than " CHECKPOINT_STATE " says"));

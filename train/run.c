@@ -33,6 +33,7 @@ Status train_run(const RunConfig *config, const volatile sig_atomic_t *stop, Err
   if (run == NULL) return error_set(err, STATUS_MEMORY, "no memory");
   run->config = *config;
   run->stop = stop;
+  standard_time(run->started);
   run->saved = run->order_epoch = -1;
   run->first_eval = run->last_eval = NAN;
   run->metrics.fd = run->lock = -1;
@@ -53,6 +54,7 @@ Status train_run(const RunConfig *config, const volatile sig_atomic_t *stop, Err
   TRY(run_write_result(run, err));
 done:
   if (status != STATUS_OK) progress_end(&run->progress);
+  status = run_end(run, status, err);
   close_run(run);
   return status;
 }

@@ -1,10 +1,13 @@
 // A training run from its config to the files in output.dir:
 //
-//   config.yaml      the effective config
+//   config.yaml      the config with all that it left open settled, so that it repeats the run
 //   metrics.jsonl    metrics.h
 //   checkpoints/     checkpoint.h
-//   adapter/         the result (PEFT files), written at the end; with method full instead
-//   model/           a Hugging Face folder
+//   manifest.json    what the run was made by, of what, and what became of it
+//   adapter/         the result (PEFT files), the weights after the last step; with method full
+//   model/           instead, a Hugging Face folder
+//   best/            the same with the weights of the best held-out loss (output.best)
+//   report.html      for people (output.report)
 //
 // Shown on standard output: the config, statistics of the data, the memory plan, progress.
 #ifndef VMA_RUN_H

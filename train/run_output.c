@@ -89,23 +89,20 @@ Status run_claim_output(Run *run, Error *err) {
 Status run_open_output(Run *run, Error *err) {
   Status status = STATUS_OK;
   const char *dir = run->config.output.dir;
-  char *metrics = text_format("%s/metrics.jsonl", dir),
-       *config = text_format("%s/config.yaml", dir);
-  char *text = config_dump(&run->config, false);
+  char *metrics = text_format("%s/metrics.jsonl", dir);
   KeptEvals kept;
-  if (text == NULL) TRY(error_set(err, STATUS_MEMORY, "no memory for the config's text"));
   TRY(file_make_folders(dir, err));
   TRY(lock_output(run, err));
   checkpoint_sweep(run->checkpoints);
   TRY(run_restore_best(run, err));
-  TRY(file_write(config, text, (int64_t)strlen(text), err));
+  TRY(run_write_record(run, err));
   TRY(metrics_open(&run->metrics, metrics, run->resume_path != NULL ? run->step : -1, &kept, err));
   run->evaluated = kept.evaluated;
   run->first_eval = kept.at_start;
   run->last_eval = kept.at_newest;
+  run->opened = true;
+  TRY(run_write_manifest(run, "running", "", err));
 done:
-  free(text);
   free(metrics);
-  free(config);
   return status;
 }

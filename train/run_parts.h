@@ -6,6 +6,7 @@
 #include "metrics.h"
 #include "plan.h"
 #include "progress.h"
+#include "standard_time.h"
 #include "tokenizer.h"
 #include "train_model.h"
 #include "trainer.h"
@@ -26,6 +27,8 @@ typedef struct Run {
   // Where to go on from; path NULL: afresh.
   char *resume_path;
   CheckpointState resumed;
+  char started[STANDARD_TIME_BYTES];
+  bool opened; // output.dir is, and this run's
   // What is trained, on what.
   Tokenizer *tokenizer;
   TensorStore *store;
@@ -81,6 +84,8 @@ Status run_check_here(const RunConfig *config, Error *err);
 // The number of steps.
 Status run_plan_course(Run *run, Error *err);
 Status run_open_backend(Run *run, Error *err);
+extern const char *const run_gemm_names[GEMM_CHOICES]; // as the backend's options; NULL: auto
+extern const char *const run_isa_names[ISA_CHOICES];
 // Plans the memory, shows the plan, takes the memory.
 Status run_make_trainer(Run *run, Error *err);
 // Weights, adapters and, when going on, the checkpoint.
@@ -89,12 +94,25 @@ Status run_fill_model(Run *run, Error *err);
 // run_loop.c: from run->step to the end.
 Status run_loop(Run *run, Error *err);
 
+// run_record.c: the config with what it left open settled: threads, GEMM, instruction set,
+// checkpointing, the content of model and data. config.yaml holds it.
+RunConfig run_record(const Run *run);
+Status run_write_record(const Run *run, Error *err);
+// Warns when model or data are not those that the config names.
+void run_check_record(const Run *run);
+
 // run_best.c: after an evaluation: keeps the weights when they are the best so far.
 Status run_consider_best(Run *run, double loss, Error *err);
 // Whether train.early_stop evaluations in a row brought nothing better.
 bool run_stops_early(const Run *run);
 // At the start, the folder being locked: the best weights that belong to the checkpoint.
 Status run_restore_best(Run *run, Error *err);
+
+// run_manifest.c: state: "running", "finished", "stopped" or "failed".
+Status run_write_manifest(const Run *run, const char *state, const char *message, Error *err);
+// The manifest of a run that ended with `status`, which is returned, and err's message; does
+// nothing before output.dir was opened.
+Status run_end(Run *run, Status status, Error *err);
 
 // run_result.c: the trained weights as they are now, as files in a folder that exists: an adapter.
 Status run_write_weights(const Run *run, const char *folder, Error *err);

@@ -17,12 +17,12 @@ int64_t run_threads(const RunConfig *config) {
 }
 
 // The newest checkpoint that is whole; run->resume_path stays NULL when there is none at all.
-static Status find_newest(Run *run, Error *err) {
+static Status find_newest(Run *run, const char *folder, Error *err) {
   Status status = STATUS_OK;
   int64_t *steps = NULL, n = 0;
-  TRY(checkpoint_list(run->checkpoints, &steps, &n, err));
+  TRY(checkpoint_list(folder, &steps, &n, err));
   for (int64_t i = 0; i < n; i++) {
-    char *path = checkpoint_path(run->checkpoints, steps[i]);
+    char *path = checkpoint_path(folder, steps[i]);
     status = checkpoint_read(&run->resumed, path, err);
     if (status == STATUS_OK && run->resumed.step != steps[i]) {
       status = error_set(err, STATUS_DATA, "%s: holds step %" PRId64, path, run->resumed.step);
@@ -35,7 +35,7 @@ static Status find_newest(Run *run, Error *err) {
     if (i + 1 < n) {
       fprintf(stderr, "vma-train: warning: %s; the checkpoint before it is taken\n", err->message);
     } else {
-      error_prefix(err, "resume: no checkpoint in %s is whole; the oldest", run->checkpoints);
+      error_prefix(err, "resume: no checkpoint in %s is whole; the oldest", folder);
     }
   }
 done:
@@ -47,10 +47,15 @@ Status run_find_checkpoint(Run *run, Error *err) {
   const char *resume = run->config.resume;
   ConfigDifference texts;
   Status status = STATUS_OK;
+  char *inner = NULL;
   if (resume[0] == '\0') return STATUS_OK;
   if (strcmp(resume, "auto") == 0) {
-    TRY(find_newest(run, err));
+    TRY(find_newest(run, run->checkpoints, err));
     if (run->resume_path == NULL) return STATUS_OK;
+  } else if (inner = text_format("%s/checkpoints", resume), file_is_folder(inner)) {
+    TRY(find_newest(run, inner, err)); // the folder of a run
+    if (run->resume_path == NULL)
+      TRY(error_set(err, STATUS_NO_INPUT, "resume: %s: there is no checkpoint in it", inner));
   } else {
     if (!file_is_folder(resume))
       return error_set(err, STATUS_NO_INPUT, "resume: %s: there is no such folder", resume);
@@ -66,6 +71,7 @@ Status run_find_checkpoint(Run *run, Error *err) {
         key, texts.before, run->resume_path, texts.now));
   }
 done:
+  free(inner);
   return status;
 }
 

@@ -88,28 +88,45 @@ Status run_plan_course(Run *run, Error *err) {
   return STATUS_OK;
 }
 
-static const char *const gemm_names[] = {[GEMM_CHOICE_AUTO] = NULL,
-                                         [GEMM_CHOICE_OWN] = "own",
-                                         [GEMM_CHOICE_ONEDNN_F32] = "onednn-f32",
-                                         [GEMM_CHOICE_ONEDNN_BF16] = "onednn-bf16"};
+const char *const run_gemm_names[GEMM_CHOICES] = {[GEMM_CHOICE_OWN] = "own",
+                                                  [GEMM_CHOICE_ONEDNN_F32] = "onednn-f32",
+                                                  [GEMM_CHOICE_ONEDNN_BF16] = "onednn-bf16"};
+const char *const run_isa_names[ISA_CHOICES] = {[ISA_CHOICE_BASE] = "base",
+                                                [ISA_CHOICE_AVX2] = "avx2",
+                                                [ISA_CHOICE_AVX512] = "avx512",
+                                                [ISA_CHOICE_AVX512BF16] = "avx512bf16"};
 
 CpuOptions run_cpu_options(const RunConfig *config) {
   return (CpuOptions){.threads = (int)config->train.threads,
-                      .gemm = gemm_names[config->train.gemm]};
+                      .gemm = run_gemm_names[config->train.gemm],
+                      .isa = run_isa_names[config->train.isa]};
 }
 
 // The GEMM is measured at start-up, and its choice decides the bits: a run that goes on takes what
-// it had before ("onednn-bf16/avx512bf16": the GEMM, and the instruction set of all other ops).
+// it had before ("onednn-bf16/avx512bf16": the GEMM, and the instruction set of all other ops), and
+// one that repeats another what its config.yaml says.
 Status run_open_backend(Run *run, Error *err) {
   CpuOptions options = run_cpu_options(&run->config);
   char gemm[64], *isa = NULL;
-  if (run->resume_path != NULL && options.gemm == NULL) {
+  bool named = options.gemm != NULL || options.isa != NULL;
+  if (run->resume_path != NULL) {
     snprintf(gemm, sizeof gemm, "%s", run->resumed.gemm_path);
     isa = strchr(gemm, '/');
     if (isa != NULL) *isa++ = '\0';
-    CpuOptions before = {.threads = options.threads, .gemm = gemm, .isa = isa};
-    if (backend_cpu_open(&run->be, &before, NULL) == STATUS_OK) return STATUS_OK;
+    if (options.gemm == NULL) options.gemm = gemm;
+    if (options.isa == NULL) options.isa = isa;
   }
+  Status status = backend_cpu_open(&run->be, &options, err);
+  if (status != STATUS_USAGE || (options.gemm == NULL && options.isa == NULL)) return status;
+  // What a checkpoint had is compared with what is taken later.
+  if (named) {
+    fprintf(stderr,
+            "vma-train: warning: train.gemm=%s train.isa=%s: %s. The best that is here is taken: "
+            "results differ by rounding\n",
+            options.gemm != NULL ? options.gemm : "auto",
+            options.isa != NULL ? options.isa : "auto", err->message);
+  }
+  options.gemm = options.isa = NULL;
   return backend_cpu_open(&run->be, &options, err);
 }
 
@@ -159,6 +176,7 @@ Status run_fill_model(Run *run, Error *err) {
   TRY(train_model_fill(&run->model, run->be, run->store, &run->config, &run->initial, err));
   TRY(store_hash(run->store, run->base_hash, err));
   TRY(run_check_checkpoint(run, err)); // an error stands alone: before the warnings
+  run_check_record(run);
   if (run->initial.base_hash != NULL && strcmp(run->initial.base_hash, run->base_hash) != 0) {
     fprintf(stderr, "vma-train: warning: %s was trained on other base weights than %s\n",
             run->config.lora.init_from, run->config.model.path);

@@ -31,8 +31,9 @@ static void test_defaults(void) {
 static void test_every_key_is_read(void) {
   static const char text[] =
       "# a comment\n"
-      "model:\n  path: \"a \\u00e9\\\"b\"\n  preset: llama-7b\n  dtype: f32\n"
-      "data: {path: 'it''s', format: alpaca, template: chatml, template_file: t.json,\n"
+      "model:\n  path: \"a \\u00e9\\\"b\"\n  preset: llama-7b\n  hash: abc\n  dtype: f32\n"
+      "data: {path: 'it''s', sha256: def, format: alpaca, template: chatml, template_file: "
+      "t.json,\n"
       "       cutoff_len: 77, over_length: drop, train_on_inputs: true, val_set_size: 200,\n"
       "       shuffle: false, group_by_length: true, cache_dir: \"off\"}\n"
       "method: full\n"
@@ -45,7 +46,7 @@ static void test_every_key_is_read(void) {
       "  beta1: 0.8\n  beta2: 0.95\n  eps: 1.e-6\n  clip: 0\n  seed: 9223372036854775807\n"
       "  eval_steps: 10\n  early_stop: 13\n  on_nonfinite: skip\n  freeze: [model.norm.weight]\n"
       "  grad_dtype: bf16\n  checkpointing: on\n  checkpoint_blocks: 14\n  threads: 3\n"
-      "  gemm: onednn-f32\n"
+      "  gemm: onednn-f32\n  isa: avx2\n"
       "output:\n  dir: out\n  save_steps: 11\n  keep: 12\n  best: false\n  report: false\n"
       "  samples: 4\n"
       "dist: {ranks: 5, shard: gradients}\n"
@@ -69,7 +70,8 @@ static void test_every_key_is_read(void) {
   EXPECT(c.train.beta1 == 0.8 && c.train.beta2 == 0.95 && c.train.eps == 1e-6);
   EXPECT(c.train.clip == 0 && c.train.seed == INT64_MAX && c.train.eval_steps == 10);
   EXPECT(c.train.checkpointing == CHECKPOINTING_ON && c.train.threads == 3);
-  EXPECT(c.train.gemm == GEMM_CHOICE_ONEDNN_F32);
+  EXPECT(c.train.gemm == GEMM_CHOICE_ONEDNN_F32 && c.train.isa == ISA_CHOICE_AVX2);
+  EXPECT(strcmp(c.model.hash, "abc") == 0 && strcmp(c.data.sha256, "def") == 0);
   EXPECT(strcmp(c.output.dir, "out") == 0 && c.output.save_steps == 11 && c.output.keep == 12);
   EXPECT(strcmp(c.resume, "auto") == 0);
   EXPECT(strcmp(c.model.preset, "llama-7b") == 0 && strcmp(c.data.cache_dir, "off") == 0);

@@ -112,7 +112,7 @@ grep -qF "best: $stop/best (step $best," "$work/out" || fail "early stop: $(tail
 checkpoint() { printf '%s/checkpoints/step-%06d' "$1" "$2"; }
 cmp -s "$stop/best/adapter_model.safetensors" "$(checkpoint "$stop" "$best")/adapter_model.safetensors" || fail "best holds other weights than step $best"
 cmp -s "$stop/adapter/adapter_model.safetensors" "$(checkpoint "$stop" "$last")/adapter_model.safetensors" || fail "adapter is not the last step's"
-[ "$(ls -A "$stop")" = "$(printf '%s\n' adapter best checkpoints config.yaml metrics.jsonl)" ] || fail "files: $(ls -A "$stop")"
+[ "$(ls -A "$stop")" = "$(printf '%s\n' adapter best checkpoints config.yaml manifest.json metrics.jsonl)" ] || fail "files: $(ls -A "$stop")"
 # Going on, in the same folder or in another, ends at the same step with the same best weights.
 for step in $((best - 1)) $best $((best + 1)) $last; do
   mkdir -p "$work/early$step/checkpoints"
@@ -132,5 +132,65 @@ grep -q "the best held-out loss, .* of step $best, came before the checkpoint" "
 [ ! -e "$work/lonely/best" ] || fail "no best beside: there is one"
 accept run output.dir="$work/none" output.best=false
 [ ! -e "$work/none/best" ] || fail "output.best=false keeps them"
+
+# ---- the manifest ----
+
+manifest() { # manifest DIR KEY: the first value of the key
+  sed -n "s/^ *\"$2\": \"\{0,1\}\([^\",]*\).*/\1/p" "$1/manifest.json" | head -n 1
+}
+[ "$(manifest "$stop" state) $(manifest "$stop" early_stop) $(manifest "$stop" steps_done)" = "finished true $last" ] || fail "manifest: $(cat "$stop/manifest.json")"
+[ "$(manifest "$long" state)" = stopped ] || fail "manifest: $(cat "$long/manifest.json")"
+[ "$(manifest "$work/all" state) $(manifest "$work/all" skipped)" = 'failed 10' ] || fail "manifest: $(cat "$work/all/manifest.json")"
+grep -qF 'the last of 10 in a row' "$work/all/manifest.json" || fail "manifest: no message"
+first=$(sed -n 's/^{"step": 1, "loss": \([^,]*\),.*/\1/p' "$stop/metrics.jsonl")
+awk -v a="$first" -v b="$(sed -n '/"loss": {/,/}/s/.*"first": \([^,]*\),/\1/p' "$stop/manifest.json")" 'BEGIN { exit !(a > 0 && a - b < 1e-6 && b - a < 1e-6) }' ||
+  fail "manifest: the first loss is not $first"
+(cd "$stop" && sed -n '/^  "files": {/,$s/^ *"\([^"]*\)": "\([0-9a-f]\{64\}\)".*/\2  \1/p' manifest.json >"$work/sums" && sha256sum --quiet -c "$work/sums") ||
+  fail "manifest: the hashes are not those of the files"
+for file in adapter/adapter_model.safetensors best/best.json config.yaml metrics.jsonl; do
+  grep -q "  $file$" "$work/sums" || fail "manifest: no $file"
+done
+[ "$(manifest "$stop" sha256)" = "$(sha256sum <"$work/data.jsonl" | cut -d ' ' -f 1)" ] || fail "manifest: the data's hash"
+[ "$(manifest "$stop" tokenizer.json)" = "$(sha256sum <"$work/tiny/tokenizer.json" | cut -d ' ' -f 1)" ] || fail "manifest: the tokenizer's hash"
+# A process that is killed leaves "running".
+"$train" --config "$work/run.yaml" train.max_steps=1000000 output.dir="$work/killed" >/dev/null 2>&1 &
+child=$!
+wait_until $child has_lines "$work/killed/metrics.jsonl" 3
+kill -KILL $child
+wait $child 2>/dev/null
+[ "$(manifest "$work/killed" state)" = running ] || fail "manifest: $(cat "$work/killed/manifest.json")"
+
+# ---- a run repeated by its config ----
+
+# What was left open (threads, GEMM, instruction set) is settled in config.yaml.
+accept run train.gemm=auto train.threads=0 model.dtype=bf16 output.dir="$work/first" output.save_steps=4
+if grep -qE '(gemm|isa): auto|threads: 0$|hash: ""' "$work/first/config.yaml"; then fail "left open: $(cat "$work/first/config.yaml")"; fi
+accept "$train" --config "$work/first/config.yaml" output.dir="$work/second"
+same_run "$work/first" "$work/second"
+# Also of one that went on from a checkpoint, and with another GEMM and instruction set.
+accept "$train" --config "$work/first/config.yaml" output.dir="$work/went_on" resume="$work/first/checkpoints/step-000004"
+accept "$train" --config "$work/went_on/config.yaml" output.dir="$work/third"
+same_run "$work/first" "$work/third"
+accept run train.isa=base output.dir="$work/base"
+grep -q 'isa: base' "$work/base/config.yaml" || fail "isa: $(cat "$work/base/config.yaml")"
+accept "$train" --config "$work/base/config.yaml" output.dir="$work/base_again"
+same_run "$work/base" "$work/base_again"
+# Other content under the same name is said.
+sed 's/Count to 3/Count to 4/' "$work/data.jsonl" >"$work/changed.jsonl"
+"$train" --config "$work/first/config.yaml" output.dir="$work/changed" data.path="$work/changed.jsonl" >"$work/out" 2>"$work/err" || fail "changed data: $(cat "$work/err")"
+grep -q 'warning: data.sha256: the content of .*changed.jsonl is not what it was' "$work/err" || fail "changed data: $(cat "$work/err")"
+tiny_model changed_model gqa
+printf '\001' | dd of="$work/changed_model/model.safetensors" bs=1 seek=9000 conv=notrunc status=none
+"$train" --config "$work/first/config.yaml" output.dir="$work/changed2" model.path="$work/changed_model" >"$work/out" 2>"$work/err" || fail "changed model: $(cat "$work/err")"
+grep -q 'warning: model.hash: the content of .*changed_model is not what it was' "$work/err" || fail "changed model: $(cat "$work/err")"
+[ "$(wc -l <"$work/err")" = 1 ] || fail "changed model: $(cat "$work/err")"
+
+# ---- a run's folder to go on from ----
+
+accept "$train" --config "$work/first/config.yaml" output.dir="$work/folder" resume="$work/first"
+grep -qF "going on from $work/first/checkpoints/step-000009" "$work/out" || fail "resume=FOLDER: $(cat "$work/out")"
+mkdir -p "$work/hollow/checkpoints"
+refuse 66 'there is no checkpoint in it' run output.dir="$work/no" resume="$work/hollow"
+gone "$work/no" || fail "a refused run leaves files"
 
 exit $failed
