@@ -97,12 +97,12 @@ static int64_t next_batch(Run *run) {
   int64_t epoch = run->step / run->per_epoch, size = run->config.train.batch_size;
   int64_t first = run->step % run->per_epoch * size, n = run->split.n_train - first;
   if (epoch != run->order_epoch) {
-    dataset_epoch_order(run->order, run->split.n_train, run->config.data.shuffle,
-                        (uint64_t)run->config.train.seed, epoch);
+    run_epoch_order(run->order, &run->config, &run->data, &run->split, epoch,
+                    run->config.data.group_by_length);
     run->order_epoch = epoch;
   }
   if (n > size) n = size;
-  for (int64_t i = 0; i < n; i++) run->batch[i] = run->split.train[run->order[first + i]];
+  for (int64_t i = 0; i < n; i++) run->batch[i] = run->order[first + i];
   return n;
 }
 

@@ -1,6 +1,8 @@
 // What a run shows before its first step.
 #include "run_parts.h"
 
+#include "length_groups.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +14,19 @@ Status show_config(const RunConfig *config, Error *err) {
   fflush(stdout);
   free(text);
   return STATUS_OK;
+}
+
+// What a framework that pads would spend on it; packed sequences spend none.
+static void show_padding(const Run *run) {
+  int64_t batch = run->config.train.batch_size, n = run->split.n_train;
+  double share[2];
+  for (int grouped = 0; grouped < 2; grouped++) {
+    run_epoch_order(run->order, &run->config, &run->data, &run->split, 0, grouped);
+    share[grouped] = length_groups_padding(run->order, n, &run->data, batch);
+  }
+  printf("padding          none; batches of %" PRId64
+         " padded to their longest would be %.1f %% padding, grouped by length %.1f %%\n",
+         batch, 100 * share[0], 100 * share[1]);
 }
 
 void show_data(const Run *run) {
@@ -27,6 +42,7 @@ void show_data(const Run *run) {
          s->label_tokens);
   printf("length           shortest %d, median %d, 90 %% %d, 99 %% %d, longest %d\n", s->shortest,
          s->median, s->p90, s->p99, s->longest);
+  show_padding(run);
   printf("steps            %" PRId64 ", %" PRId64 " an epoch, %" PRId64 " of warm-up\n\n",
          run->total, run->per_epoch, run->warmup);
   fflush(stdout);

@@ -45,6 +45,21 @@ for change in lora.plus_ratio=1 lora.rank_stabilised=false lora.alpha_pattern=; 
   fi
 done
 
+# ---- batches of like length ----
+
+grep -qE '^padding +none; batches of 4 padded to their longest would be [0-9.]+ % padding, grouped by length [0-9.]+ %$' \
+  "$work/out" || fail "nothing about padding: $(grep padding "$work/out")"
+rm -rf "$work/other"
+accept run output.dir="$work/other" data.group_by_length=true
+if cmp -s "$work/whole/adapter/adapter_model.safetensors" "$work/other/adapter/adapter_model.safetensors"; then
+  fail "data.group_by_length changes nothing"
+fi
+mkdir -p "$work/grouped/checkpoints"
+cp -r "$work/other/checkpoints/step-000002" "$work/grouped/checkpoints"
+accept run output.dir="$work/grouped" data.group_by_length=true resume=auto
+cmp -s "$work/other/adapter/adapter_model.safetensors" "$work/grouped/adapter/adapter_model.safetensors" ||
+  fail "going on gives another adapter, grouped by length"
+
 # ---- an adapter to start from ----
 
 accept run output.dir="$work/second" lora.init_from="$work/whole/adapter"
