@@ -20,4 +20,16 @@ Status json_read_decoder(Tokenizer *tokenizer, const json_t *value, const char *
 Status json_read_post_processor(Tokenizer *tokenizer, const json_t *value, const char *path,
                                 Error *err);
 
+// ---- writing ----
+
+// The text of a tokenizer.json that gives the ids of a tokenizer read from a GGUF file, to be freed
+// by the caller.
+char *tokenizer_json_text(const Tokenizer *tokenizer);
+
+// Its list of added tokens, by id.
+json_t *tokenizer_added_tokens(const Tokenizer *tokenizer);
+
+// The regular expression of a step, NULL when it is spelled in another way.
+const char *json_split_regex(SplitStep step);
+
 #endif

@@ -120,6 +120,16 @@ static const struct {
     {"[\\p{P}\\$\\+<=>\\^~\\|]+", {.kind = SPLIT_PUNCTUATION}, false},
 };
 
+const char *json_split_regex(SplitStep step) {
+  int n = (int)(sizeof known_splits / sizeof known_splits[0]);
+  for (int i = 0; i < n; i++) {
+    const SplitStep *known = &known_splits[i].step;
+    if (known->kind == step.kind && known->digits == step.digits && known->long_s == step.long_s)
+      return known_splits[i].regex;
+  }
+  return NULL;
+}
+
 static Status add_step(Tokenizer *tokenizer, SplitStep step, const char *path, Error *err) {
   if (tokenizer->pre.n == PRETOKENIZER_STEPS_MAX) {
     return unsupported(path, "pre_tokenizer", "a long Sequence", err);

@@ -15,7 +15,8 @@ typedef struct LlamaSave {
   const char *about;   // a sentence or more for the card; NULL: none
   // The template that prompts were made with, kept in the weights' metadata; NULL: none.
   const char *template_name;
-  // As in ModelFolder; tokenizer_save (data/tokenizer_save.h) makes the tokenizer's files.
+  // As in ModelFolder; tokenizer_save_base (data/tokenizer_save.h) takes over what the
+  // base has.
   Status (*add_files)(void *context, const char *folder, Error *err);
   void *add_context;
   void (*progress)(void *context, int64_t bytes_done, int64_t bytes_all);

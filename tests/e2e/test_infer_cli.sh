@@ -1,19 +1,13 @@
 #!/usr/bin/env bash
 # labels: quick
-# vma-infer and vma-model from outside, on a tiny model: what they print, and for each mistake the exit status and one
+# vma-infer from outside, on a tiny model: what it prints, and for each mistake the exit status and one
 # message that says what is wrong.
 set -uo pipefail
 
 infer=$VMA_BIN/vma-infer
-model_tool=$VMA_BIN/vma-model
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failed=0
-
-fail() {
-  echo "FAILED: $*"
-  failed=1
-}
+. tests/support/cli.sh
 
 # Its greedy text does not repeat itself; the adapters are of the second.
 mkdir "$work/tiny" "$work/gqa" "$work/bare"
@@ -23,39 +17,6 @@ cp tests/golden/tiny_llama/mha/{config.json,model.safetensors} "$work/bare"
 tiny=$work/tiny
 
 printf '{"text": "The heart"}\n{"prompt": "The ", "completion": "heart"}\n{"ids": [5, 6, 7]}\n' >"$work/in.jsonl"
-
-# refuse STATUS PART COMMAND...: fails with that status and a single line on stderr that holds PART, prints nothing; its
-# standard input is $refuse_stdin
-refuse() {
-  local expected=$1 part=$2 status=0
-  shift 2
-  "$@" >"$work/out" 2>"$work/err" <"${refuse_stdin:-/dev/null}" || status=$?
-  if [ $status != "$expected" ]; then fail "$* : status $status, not $expected: $(cat "$work/err")"; fi
-  if [ "$(wc -l <"$work/err")" != 1 ]; then fail "$* : not one message: $(cat "$work/err")"; fi
-  if ! grep -qF -- "$part" "$work/err"; then fail "$* : no '$part' in: $(cat "$work/err")"; fi
-  if [ -s "$work/out" ]; then fail "$* : output: $(head -c 200 "$work/out")"; fi
-}
-
-# accept COMMAND...: succeeds, says nothing on stderr; its output is in $work/out
-accept() {
-  local status=0
-  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
-  if [ $status != 0 ]; then fail "$* : status $status: $(cat "$work/err")"; fi
-  if [ -s "$work/err" ]; then fail "$* : stderr: $(cat "$work/err")"; fi
-}
-
-# adapter_that_says FOLDER "KEY":"VALUE": a copy of an adapter of gqa with this in its file's metadata
-adapter_that_says() {
-  local all=tests/golden/tiny_lora/all
-  local size=$(($(od -An -tu4 -N4 "$all/adapter_model.safetensors") + ${#2} + 1)) # of the header
-  mkdir "$1"
-  cp "$all/adapter_config.json" "$1"
-  {
-    printf '%b' "$(printf '\\x%02x' $((size & 255)) $((size >> 8)) 0 0 0 0 0 0)"
-    printf '{"__metadata__":{%s,' "$2"
-    tail -c +26 "$all/adapter_model.safetensors"
-  } >"$1/adapter_model.safetensors"
-}
 
 # ---- answers ----
 
@@ -100,7 +61,7 @@ for file in tokenizer.json tokenizer_config.json; do
   sed 's/<|im_start|>/<|im_begin|>/g' "tests/support/tiny_tokenizer/$file" >"$work/unmarked/$file"
 done
 unmarked=("$infer" --model "$work/unmarked" --max-new-tokens 1)
-part='--template chatml: expected a model whose vocabulary has <|im_start|> and <|im_end|>'
+part='--template chatml: expected a model whose vocabulary has <|im_start|>, which this one lacks'
 refuse 2 "$part" "${unmarked[@]}" --instruction x --template chatml
 refuse 2 "$part" "${unmarked[@]}" --prompt x --template chatml
 accept "${unmarked[@]}" --instruction x
@@ -238,35 +199,6 @@ refuse 65 'bad.jsonl:2:' "$infer" --model "$tiny" --score "$work/bad.jsonl" --ou
 refuse 74 '/dev/full' "$infer" --model "$tiny" --score "$work/in.jsonl" --output /dev/full
 "$infer" --model "$tiny" --score "$work/in.jsonl" --output "$work/no/such/folder" >"$work/out" 2>"$work/err" &&
   fail "an output in a folder that is not there"
-[ -e "$work/left" ] && fail "a failed run left an output"
-
-# ---- vma-model ----
-
-accept "$model_tool" info "$tiny"
-for part in 'layers           2' 'vocabulary       131' 'tokenizer        byte-level BPE' 'EOS              2'; do
-  grep -qF "$part" "$work/out" || fail "info: no '$part' in: $(cat "$work/out")"
-done
-accept "$model_tool" info --model "$tiny" --hash
-grep -qE '^weights +sha256 [0-9a-f]{64}$' "$work/out" || fail "info --hash: $(cat "$work/out")"
-accept "$model_tool" info "$work/bare"
-printf '{"text": "The heart"}\n{"text": ""}\n{"text": "<|im_end|>"}\n' >"$work/texts.jsonl"
-accept "$model_tool" tokenize --model "$tiny" --input "$work/texts.jsonl" --output "$work/ids"
-# As the tokenizers package says for the first; the last is the special token's letters.
-printf '[54,74,71,97,74,71,116,86]\n[]\n[30,94,75,79,65,110,70,94,32]\n' >"$work/expected"
-cmp -s "$work/ids" "$work/expected" || fail "tokenize: $(cat "$work/ids")"
-accept "$model_tool" tokenize --model tests/support/tiny_tokenizer --input "$work/texts.jsonl" --output "$work/ids2"
-cmp -s "$work/ids" "$work/ids2" || fail "a folder with a tokenizer only"
-"$model_tool" tokenize --model "$tiny" --input - --output - <"$work/texts.jsonl" >"$work/ids3" || fail "tokenize: the standard streams"
-cmp -s "$work/ids" "$work/ids3" || fail "tokenize: other ids on the standard streams"
-refuse 2 'what to do' "$model_tool"
-refuse 2 'expected info or tokenize' "$model_tool" inform "$tiny"
-refuse 2 'of which model' "$model_tool" info
-refuse 2 'give --input' "$model_tool" tokenize --model "$tiny"
-refuse 66 "$work/nowhere" "$model_tool" info "$work/nowhere"
-refuse 65 'bad.jsonl:2:' "$model_tool" tokenize --model "$tiny" --input "$work/bad.jsonl" --output "$work/left"
-printf '{"text": 1}\n' >"$work/number.jsonl"
-refuse 65 'number.jsonl:1: item 0' "$model_tool" tokenize --model "$tiny" --input "$work/number.jsonl" --output "$work/left"
-refuse 74 '/dev/full' "$model_tool" tokenize --model "$tiny" --input "$work/texts.jsonl" --output /dev/full
 [ -e "$work/left" ] && fail "a failed run left an output"
 
 exit $failed
