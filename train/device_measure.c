@@ -3,6 +3,7 @@
 #include "devices.h"
 
 #include "check.h"
+#include "free_memory.h"
 #include "train_model.h"
 
 #include <stdio.h>
@@ -17,19 +18,6 @@ enum {
   ROWS_LEAST = 64,
 };
 static const double flops_wanted = 1e10; // of one repeat
-
-// What the kernel says can be had without swapping.
-static double free_gib(void) {
-  double kib = 0;
-  char line[128];
-  FILE *file = fopen("/proc/meminfo", "re");
-  if (file == NULL) return 0;
-  while (fgets(line, sizeof line, file) != NULL) {
-    if (strncmp(line, "MemAvailable:", 13) == 0) kib = strtod(line + 13, NULL);
-  }
-  fclose(file);
-  return kib / (1 << 20);
-}
 
 // The run's model with few layers and tokens; a very wide one narrowed in all its parts alike.
 static LlamaConfig small_model(const LlamaConfig *llama) {
@@ -129,7 +117,7 @@ Status device_measure(Device *device, Backend *be, const RunConfig *config,
   small_config(c, config);
   *device = (Device){.name = "cpu",
                      .title = "this machine's CPU",
-                     .gib = free_gib(),
+                     .gib = (double)free_memory_bytes("") / (1 << 30),
                      .measured = true,
                      .shadow = be->shadow};
   TRY(backend_meter_open(&meter, be, err));

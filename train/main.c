@@ -1,5 +1,6 @@
 // vma-train: the command line around train_run.
 #include "dry_run.h"
+#include "fit.h"
 #include "quote.h"
 #include "run.h"
 #include "standard_streams.h"
@@ -39,7 +40,7 @@ static const char doc[] =
     "66 a file that is missing; 71 not enough memory; 74 reading or writing failed (full disk); "
     "75 stopped by a signal; 1 anything else.";
 
-enum { OPTION_PRINT_CONFIG = 256, OPTION_THREADS, OPTION_DRY_RUN };
+enum { OPTION_PRINT_CONFIG = 256, OPTION_THREADS, OPTION_DRY_RUN, OPTION_FIT };
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "The run's config (YAML)", 0},
     {"print-config", OPTION_PRINT_CONFIG, 0, 0,
@@ -48,6 +49,10 @@ static const struct argp_option options[] = {
      "Show the memory that the run would take, to the byte, and an estimate of its time, on this "
      "CPU "
      "or on plan.device, and exit; with model.preset no files are needed",
+     0},
+    {"fit", OPTION_FIT, "SIZE", 0,
+     "Find the fastest train.micro_tokens and number of recomputed layers that fit into so much "
+     "memory (24GiB, 500MiB, 24GB), show what was tried, and exit; needs what --dry-run does",
      0},
     {"threads", OPTION_THREADS, "N", 0, "The same as train.threads=N; 0: one a core", 0},
     {0},
@@ -59,6 +64,7 @@ typedef struct Arguments {
   int n_overrides;
   char threads[64];
   bool print_config, dry_run;
+  const char *fit;
 } Arguments;
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
@@ -73,6 +79,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     return 0;
   case OPTION_DRY_RUN:
     a->dry_run = true;
+    return 0;
+  case OPTION_FIT:
+    a->fit = arg;
     return 0;
   case OPTION_THREADS:
     snprintf(a->threads, sizeof a->threads, "train.threads=%.40s", arg);
@@ -109,6 +118,14 @@ done:
 static Status plan_only(const Arguments *a, Error *err) {
   static RunConfig config;
   bool fits = false;
+  int64_t bytes;
+  if (a->fit != NULL) {
+    Status status = fit_parse_size(&bytes, a->fit, err);
+    if (status == STATUS_OK)
+      status = config_read(&config, a->config, a->overrides, a->n_overrides, err);
+    if (status == STATUS_OK) status = config_check_plan(&config, err);
+    return status == STATUS_OK ? fit_run(&config, bytes, err) : status;
+  }
   Status status = config_read(&config, a->config, a->overrides, a->n_overrides, err);
   if (status == STATUS_OK) status = config_check_plan(&config, err);
   if (status == STATUS_OK) status = dry_run(&config, &fits, err);
@@ -147,7 +164,7 @@ static Status run(const Arguments *a, Error *err) {
   if (a->print_config) return print_config(a, err);
   if (a->config == NULL && a->n_overrides == 0)
     return error_set(err, STATUS_USAGE, "no --config FILE; --help says how to use this program");
-  if (a->dry_run) return plan_only(a, err);
+  if (a->dry_run || a->fit != NULL) return plan_only(a, err);
   Status status = config_load(&config, a->config, a->overrides, a->n_overrides, err);
   if (status != STATUS_OK) return status;
   watch_signals();

@@ -312,8 +312,9 @@ done:
   return status;
 }
 
-Status plan_make(RunPlan *plan, const RunConfig *config, const LlamaConfig *llama,
-                 const DataOutline *data, const Device *device, Error *err) {
+// With train.checkpointing as it is.
+static Status make_as_set(RunPlan *plan, const RunConfig *config, const LlamaConfig *llama,
+                          const DataOutline *data, const Device *device, Error *err) {
   Llama model = {0};
   *plan = (RunPlan){.device = *device, .data = *data};
   plan->limit = (int64_t)(device->gib * (1 << 30));
@@ -323,5 +324,42 @@ Status plan_make(RunPlan *plan, const RunConfig *config, const LlamaConfig *llam
   plan->weights = param_count(&model.params, false);
   status = rehearse(plan, config, &model, err);
   llama_free(&model);
+  return status;
+}
+
+// Recomputing one block more never takes more memory, so halving finds the fewest. They are worked
+// out last: the shadow's notes are those of the plan that stays.
+static Status make_auto(RunPlan *plan, RunConfig *config, const LlamaConfig *llama,
+                        const DataOutline *data, const Device *device, Error *err) {
+  int64_t least = 0, most = llama->layers; // the answer lies in between
+  while (least < most) {
+    int64_t tried = least + (most - least) / 2;
+    plan_set_recomputed(config, tried);
+    Status status = make_as_set(plan, config, llama, data, device, err);
+    if (status != STATUS_OK) return status;
+    if (plan->fits) {
+      most = tried;
+    } else {
+      least = tried + 1;
+    }
+  }
+  plan_set_recomputed(config, least);
+  return make_as_set(plan, config, llama, data, device, err);
+}
+
+void plan_set_recomputed(RunConfig *config, int64_t blocks) {
+  config->train.checkpointing = blocks > 0 ? CHECKPOINTING_ON : CHECKPOINTING_OFF;
+  config->train.checkpoint_blocks = blocks;
+}
+
+Status plan_make(RunPlan *plan, const RunConfig *config, const LlamaConfig *llama,
+                 const DataOutline *data, const Device *device, Error *err) {
+  if (config->train.checkpointing != CHECKPOINTING_AUTO)
+    return make_as_set(plan, config, llama, data, device, err);
+  RunConfig *copy = malloc(sizeof *copy);
+  if (copy == NULL) return error_set(err, STATUS_MEMORY, "no memory for a plan");
+  *copy = *config;
+  Status status = make_auto(plan, copy, llama, data, device, err);
+  free(copy);
   return status;
 }

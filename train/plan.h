@@ -53,9 +53,14 @@ typedef struct RunPlan {
 // data.cutoff_len.
 DataOutline plan_assumed_data(const RunConfig *config);
 
-// The plan for a device. `data` has its split set. STATUS_USAGE for what cannot be trained.
+// The plan for a device. `data` has its split set. train.checkpointing: auto takes the fewest
+// recomputed blocks that fit the device, or all where none do: plan->recomputed. STATUS_USAGE for
+// what cannot be trained.
 Status plan_make(RunPlan *plan, const RunConfig *config, const LlamaConfig *llama,
                  const DataOutline *data, const Device *device, Error *err);
+
+// Sets train.checkpointing and checkpoint_blocks so that the first `blocks` are recomputed.
+void plan_set_recomputed(RunConfig *config, int64_t blocks);
 
 // A line for something that only the caller knows of; the sums follow.
 PlanLine *plan_add(RunPlan *plan, const char *name, int64_t bytes, bool on_device, bool estimate);

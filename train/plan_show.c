@@ -46,6 +46,10 @@ static void show_memory(const RunPlan *p, const RunConfig *config) {
   show_lines(p, true);
   printf("  %-12s %11.1f MiB          %.2f GiB of %.1f: %s\n", "total", MIB(p->device_bytes),
          GIB(p->device_bytes), GIB(p->limit), p->fits ? "fits" : "DOES NOT FIT");
+  if (config->train.checkpointing == CHECKPOINTING_AUTO) {
+    printf("  train.checkpointing=auto: %" PRId64 " of %" PRId64 " layers are recomputed, %s\n",
+           p->recomputed, p->blocks, p->fits ? "the fewest that fit" : "and that is not enough");
+  }
   if (!p->device.gpu) return;
   printf("beside the device\n");
   show_lines(p, false);

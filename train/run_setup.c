@@ -156,6 +156,8 @@ static Status make_plan(Run *run, Error *err) {
   TRY(plan_make(&run->plan, &run->config, &run->model.config, &outline, &device, err));
   printf("# backend: %s, %s\n", run->be->name, run->be->gemm_path);
   plan_show(&run->plan, &run->config);
+  if (run->config.train.checkpointing == CHECKPOINTING_AUTO)
+    plan_set_recomputed(&run->config, run->plan.recomputed); // as config.yaml will say
 done:
   return status;
 }

@@ -52,6 +52,31 @@ says 'model.preset=llama-7b'
 ends 66 1 "$train" --dry-run model.path=nowhere
 ends 66 1 "$train" --dry-run model.path="$work/tiny" data.path=nowhere
 
+# ---- --fit ----
+
+ends 0 0 "$train" --fit 20GiB model.preset=llama-7b plan.device=rtx-3090
+says 'fit into 20.00 GiB' 'of 32' '<- fastest'
+words=$(tail -1 "$work/out")
+step=$(grep fastest "$work/out" | grep -o '[0-9.]* s ')
+mapfile -t fitting < <(grep GiB "$work/out" | grep -v 'fit' | grep -o '[0-9.]* s ')
+mapfile -t fastest < <(printf '%s\n' "$step" "${fitting[@]}" | sort -n | head -1)
+[ "${fastest[0]}" = "$step" ] || fail "$step is not the fastest of ${fitting[*]}"
+[[ $words == train.micro_tokens=*" train.checkpointing="* ]] || fail "no words to paste: $words"
+memory=$(grep fastest "$work/out" | grep -o '[0-9.]* GiB')
+read -ra words <<<"$words"
+ends 0 0 "$train" --dry-run model.preset=llama-7b plan.device=rtx-3090 "${words[@]}"
+says "$memory of 23.0: fits"
+ends 2 1 "$train" --fit 3GiB model.preset=llama-7b
+says 'nothing fits into 3.00 GiB'
+for size in 24 24GX GiB '' -3G nan 1k 0G; do ends 2 1 "$train" --fit="$size" model.preset=llama-7b; done
+says 'as 24GiB'
+ends 0 0 "$train" --fit '1.5 gb' model.path="$work/tiny" data.path="$work/data.jsonl"
+says 'fit into 1.40 GiB' "this machine's CPU"
+ends 0 0 "$train" --dry-run model.preset=llama-7b plan.device=rtx-3090 train.micro_tokens=8192 train.checkpointing=auto
+says 'of 32 layers are recomputed, the fewest that fit' 'of 23.0: fits'
+ends 2 1 "$train" --dry-run model.preset=llama-2-70b plan.device=rtx-3090 train.checkpointing=auto
+says 'of 80 layers are recomputed, and that is not enough'
+
 # ---- what does not fit, and what is proposed ----
 
 ends 2 1 "$train" --dry-run model.preset=llama-7b plan.device=rtx-3090 train.micro_tokens=8192
