@@ -158,11 +158,13 @@ Status metrics_skip(Metrics *metrics, int64_t step, const StepResult *result, do
 
 Status metrics_eval(Metrics *metrics, int64_t step, const EvalResult *result, double seconds,
                     Error *err) {
-  char line[LINE_BYTES], loss[NUMBER_BYTES];
+  char line[LINE_BYTES], loss[NUMBER_BYTES], perplexity[NUMBER_BYTES];
   int n = snprintf(line, sizeof line,
-                   "{\"step\": %" PRId64 ", \"eval_loss\": %s, \"eval_tokens\": %" PRId64
+                   "{\"step\": %" PRId64
+                   ", \"eval_loss\": %s, \"eval_perplexity\": %s, \"eval_tokens\": %" PRId64
                    ", \"eval_label_tokens\": %" PRId64 ", \"seconds\": %.4f}\n",
-                   step, number(result->loss, loss), result->tokens, result->label_tokens, seconds);
+                   step, number(result->loss, loss), number(exp(result->loss), perplexity),
+                   result->tokens, result->label_tokens, seconds);
   return put_line(metrics, line, n, err);
 }
 

@@ -4,10 +4,11 @@
 //    "seconds": ...}
 //
 // (loss: mean over the labels of the step's batch; grad_norm: before clipping; lr: of this step;
-// tokens: of the batch) and one an evaluation: {"step": 0, "eval_loss": ..., "eval_tokens": ...,
-// "eval_label_tokens": ..., "seconds": ...}. The line of a step that was not finite has null for
-// what is not a number and, before "seconds", "skipped": true, "file": ..., "items": [...]: the
-// places of its examples in their file, from 0. A line is there whole or not at all.
+// tokens: of the batch) and one an evaluation: {"step": 0, "eval_loss": ..., "eval_perplexity":
+// ..., "eval_tokens": ..., "eval_label_tokens": ..., "seconds": ...}. The line of a step that was
+// not finite has null for what is not a number and, before "seconds", "skipped": true, "file": ...,
+// "items": [...]: the places of its examples in their file, from 0. A line is there whole or not at
+// all.
 #ifndef VMA_METRICS_H
 #define VMA_METRICS_H
 

@@ -52,10 +52,10 @@ static Status evaluate(Run *run, Error *err) {
   if (run->step == 0) run->first_eval = result.loss;
   run->last_eval = result.loss;
   progress_note(&run->progress,
-                "step %" PRId64 "/%" PRId64 "  held-out loss %.4f over %" PRId64
+                "step %" PRId64 "/%" PRId64 "  held-out loss %.4f (perplexity %.4g) over %" PRId64
                 " labels of %" PRId64 " examples  (%.1f s)",
-                run->step, run->total, result.loss, result.label_tokens, run->split.n_held_out,
-                seconds);
+                run->step, run->total, result.loss, exp(result.loss), result.label_tokens,
+                run->split.n_held_out, seconds);
   Status status = metrics_eval(&run->metrics, run->step, &result, seconds, err);
   // When going on in another folder, the checkpoint has counted this one already.
   bool counted =

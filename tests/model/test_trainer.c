@@ -51,6 +51,24 @@ static Dataset make_data(void) {
   return d;
 }
 
+// The ways to train: adapters; all weights in f32; in bf16 with masters; with gradients in bf16 too
+// and frozen parts.
+enum { FORMS = 4, LORA = 0 };
+static const char *const form_names[FORMS] = {"lora", "full f32", "full bf16",
+                                              "full bf16, bf16 gradients, frozen parts"};
+
+static void make_form(RunConfig *c, int form) {
+  make_config(c);
+  if (form == LORA) return;
+  c->method = METHOD_FULL;
+  if (form >= 2) c->model.dtype = DT_BF16;
+  if (form < 3) return;
+  c->train.grad_dtype = DT_BF16;
+  c->train.freeze.n = 2;
+  snprintf(c->train.freeze.words[0], sizeof c->train.freeze.words[0], "*.q_proj.weight");
+  snprintf(c->train.freeze.words[1], sizeof c->train.freeze.words[1], "model.layers.1.mlp.*");
+}
+
 typedef struct Fixture {
   RunConfig config;
   Dataset data;
@@ -70,9 +88,10 @@ static void fill_weights(Fixture *f) {
     Rng rng = {.key = (uint64_t)i + 100};
     for (int64_t k = 0; k < n; k++)
       values[k] = (float)(rng_normal(&rng) * 0.3 + (p->n_dims == 1 ? 1 : 0));
-    f->be->copy_in(f->be, p->value.t, values);
+    param_write(f->be, tensor_given(p->master) ? p->master : p->value.t, values);
     free(values);
   }
+  param_round_masters(&f->model.params, f->be);
 }
 
 static Fixture *open_fixture(const RunConfig *config) {
@@ -165,11 +184,11 @@ static double state_difference(Fixture *a, Fixture *b) {
 enum { STEPS = 2 * PER_EPOCH + 1 }; // into the third epoch
 
 // One sequence at a time, or a whole batch at once, with dropout: rounding only.
-static void micro_batches(void) {
+static void micro_batches_of(int form) {
   static RunConfig config;
   Error err;
   double one[STEPS], all[STEPS];
-  make_config(&config);
+  make_form(&config, form);
   config.train.micro_tokens = 1;
   Fixture *a = open_fixture(&config);
   config.train.micro_tokens = 1000;
@@ -187,11 +206,16 @@ static void micro_batches(void) {
   close_fixture(b);
 }
 
-static void checkpointing(void) {
+static void micro_batches(void) {
+  micro_batches_of(LORA);
+  micro_batches_of(1);
+}
+
+static void checkpointing_of(int form) {
   static RunConfig config;
   Error err;
   double on[STEPS], off[STEPS];
-  make_config(&config);
+  make_form(&config, form);
   config.train.checkpointing = CHECKPOINTING_ON;
   Fixture *a = open_fixture(&config);
   config.train.checkpointing = CHECKPOINTING_OFF;
@@ -212,6 +236,14 @@ static void checkpointing(void) {
   close_fixture(b);
 }
 
+static void checkpointing(void) {
+  for (int form = 0; form < FORMS; form++) {
+    int before = test_failures;
+    checkpointing_of(form);
+    if (test_failures != before) printf("  with %s\n", form_names[form]);
+  }
+}
+
 static CheckpointState state_at(const Fixture *f, int64_t step) {
   CheckpointState s = {.step = step, .threads = 1, .config = f->config};
   memset(s.data_sha256, 'a', 64);
@@ -224,20 +256,19 @@ static CheckpointState state_at(const Fixture *f, int64_t step) {
 }
 
 // Stopped after every number of steps (within an epoch and at its end) and gone on from the file.
-static void resume(void) {
+static void resume_of(int form, const char *folder) {
   static RunConfig config;
   static CheckpointState state;
   Error err;
-  make_config(&config);
+  make_form(&config, form);
   Fixture *whole = open_fixture(&config);
   must(run_steps(whole, 0, STEPS, NULL, &err), &err);
   for (int64_t stop = 1; stop < STEPS; stop++) {
-    char *path = checkpoint_path(test_tmp_dir(), stop);
+    char *path = checkpoint_path(folder, stop);
     Fixture *first = open_fixture(&config), *second = open_fixture(&config);
     must(run_steps(first, 0, stop, NULL, &err), &err);
     state = state_at(first, stop);
-    must(checkpoint_save(test_tmp_dir(), &state, &first->model.params, first->be, NULL, 3, &err),
-         &err);
+    must(checkpoint_save(folder, &state, &first->model.params, first->be, NULL, 3, &err), &err);
     must(checkpoint_read(&state, path, &err), &err);
     EXPECT(state.step == stop && config_difference(&state.config, &config, NULL) == NULL);
     EXPECT(!same_state(second, first));
@@ -250,10 +281,21 @@ static void resume(void) {
     close_fixture(second);
   }
   int64_t *steps, n;
-  must(checkpoint_list(test_tmp_dir(), &steps, &n, &err), &err);
+  must(checkpoint_list(folder, &steps, &n, &err), &err);
   EXPECT(n == 3 && steps[0] == STEPS - 1 && steps[2] == STEPS - 3, "%d are kept", (int)n);
   free(steps);
   close_fixture(whole);
+}
+
+static void resume(void) {
+  for (int form = 0; form < FORMS; form++) {
+    int before = test_failures;
+    char *folder = form == LORA ? text_format("%s", test_tmp_dir())
+                                : text_format("%s/form-%d", test_tmp_dir(), form);
+    resume_of(form, folder);
+    if (test_failures != before) printf("  with %s\n", form_names[form]);
+    free(folder);
+  }
 }
 
 // A flipped bit, a cut file and a missing one are seen before anything is taken from them.

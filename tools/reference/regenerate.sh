@@ -39,6 +39,7 @@ for part in "${parts[@]}"; do
     tiny)
       "$PYTHON" tools/reference/tiny_llama.py "${check[@]}"
       "$PYTHON" tools/reference/tiny_llama_train.py "${check[@]}"
+      "$PYTHON" tools/reference/tiny_llama_full.py "${check[@]}"
       "$PYTHON" tools/reference/rope_freqs.py "${check[@]}"
       ;;
     smollm2)

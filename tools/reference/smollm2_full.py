@@ -2,7 +2,7 @@
 bf16 as torch does it (autocast over f32 weights, which are the masters).
 
 The sequences are those of tests/golden/smollm2/curve.safetensors, in their order (smollm2_lora.py);
-a step takes as many as fit in 256 tokens, or one longer one. Embedding and head are one weight. AdamW: lr 5e-5, betas
+a step takes as many as fit in 128 tokens, or one longer one. Embedding and head are one weight. AdamW: lr 5e-5, betas
 .9 .999, eps 1e-8, decay 0.1 except on norms, clipping at 1.0, linear schedule with 5 steps of
 warm-up out of 50.
 
@@ -21,7 +21,7 @@ import smollm2
 import smollm2_lora
 from refcommon import save
 
-SCRIPT, SEED, TOKENS = "smollm2_full.py", smollm2_lora.SEED, 256
+SCRIPT, SEED, TOKENS = "smollm2_full.py", smollm2_lora.SEED, 128
 HYPER = dict(lr=5e-5, decay=0.1, warmup=5, clip=1.0)
 
 

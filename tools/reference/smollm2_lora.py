@@ -46,13 +46,13 @@ def example(tok, item):
     return ids, len(smollm2.encode(tok, prompt))
 
 
-def batches():
+def batches(tokens=TOKENS):
     """Per step a list of (ids, label_start)."""
     tok, out = smollm2.tokenizer(), [[]]
     items = json.load(open("data/samples/biomed_qa.json"))
     for i in np.argsort(uniform(SEED, "order", len(items)), kind="stable"):
         ids, start = example(tok, items[i])
-        if sum(len(i) for i, _ in out[-1]) + len(ids) > TOKENS:
+        if sum(len(i) for i, _ in out[-1]) + len(ids) > tokens:
             if len(out) == STEPS:
                 return out
             out.append([])
