@@ -1,4 +1,5 @@
-// vma-infer: goes on with a text, answers an instruction, or scores given texts.
+// vma-infer: goes on with a text, answers an instruction or a file of them, or scores given texts.
+#include "answer_json.h"
 #include "check.h"
 #include "infer_options.h"
 #include "mapped_file.h"
@@ -7,7 +8,6 @@
 #include "thread_wait.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,22 +30,18 @@ static double per_second(double n, double seconds) {
 }
 
 static Status print_json(const Generation *g, double load_seconds, Error *err) {
-  json_t *ids = json_array();
-  for (int64_t i = 0; i < g->n; i++) json_array_append_new(ids, json_integer(g->ids[i]));
-  json_t *root =
-      json_pack("{s:s%, s:o, s:s, s:I, s:{s:f, s:f, s:f, s:f, s:f}}", "text", g->text,
-                (size_t)g->bytes, "ids", ids, "finish", finish_name(g->finish), "prompt_tokens",
-                (json_int_t)g->n_prompt, "timings", "load_seconds", load_seconds, "prefill_seconds",
-                g->prefill_seconds, "decode_seconds", g->decode_seconds,
-                "prefill_tokens_per_second", per_second((double)g->n_prompt, g->prefill_seconds),
-                "decode_tokens_per_second", per_second((double)(g->n - 1), g->decode_seconds));
-  CHECK(root != NULL, "the answer is no JSON: is its text UTF-8?");
-  char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(6));
-  CHECK(text != NULL, "no memory for the answer");
-  Status status = put_stdout(NULL, text, (int64_t)strlen(text), err);
-  if (status == STATUS_OK) status = put_stdout(NULL, "\n", 1, err);
-  free(text);
-  json_decref(root);
+  json_t *root = answer_json(g);
+  json_t *rest =
+      json_pack("{s:I, s:{s:f, s:f, s:f, s:f, s:f}}", "prompt_tokens", (json_int_t)g->n_prompt,
+                "timings", "load_seconds", load_seconds, "prefill_seconds", g->prefill_seconds,
+                "decode_seconds", g->decode_seconds, "prefill_tokens_per_second",
+                per_second((double)g->n_prompt, g->prefill_seconds), "decode_tokens_per_second",
+                per_second((double)(g->n - 1), g->decode_seconds));
+  CHECK(rest != NULL && json_object_update(root, rest) == 0, "no memory for the answer");
+  json_decref(rest);
+  char *line = answer_line(root);
+  Status status = put_stdout(NULL, line, (int64_t)strlen(line), err);
+  free(line);
   return status;
 }
 
@@ -60,7 +56,7 @@ static Status finish_stream(const Generation *g, Error *err) {
   return status;
 }
 
-// ---- the two jobs ----
+// ---- the jobs ----
 
 static Status run_generation(const InferOptions *o, Engine *e, double start, Error *err) {
   Status status = STATUS_OK;
@@ -79,16 +75,17 @@ static Status run_generation(const InferOptions *o, Engine *e, double start, Err
   request.adapter = engine_adapter(e, NULL);
   TRY(prompt_template(&request, e, &kind, err));
   TRY(prompt_encode(&request, e, kind, &prompt, err));
-  GenerateOptions options = {.sampler = o->sampler,
-                             .max_new_tokens = o->max_new_tokens,
-                             .context = e->model.config.max_positions,
-                             .stop_ids = stop_ids,
-                             .n_stop_ids = engine_stop_ids(e, kind, stop_ids),
-                             .stops = o->stops,
-                             .n_stops = o->n_stops};
+  GenerateOptions options = o->generate;
+  options.context = e->model.config.max_positions;
+  options.adapter = request.adapter;
+  options.stop_ids = stop_ids;
+  options.n_stop_ids = engine_stop_ids(e, kind, stop_ids);
   TRY(generate_check(prompt.n, &options, err));
-  DecoderSize size = {.max_len = generate_cache_len(prompt.n, &options)};
-  size.chunk = prompt.n < PREFILL_CHUNK ? prompt.n : PREFILL_CHUNK;
+  DecoderSize size = {.max_len = generate_cache_len(prompt.n, &options),
+                      .chunk = prompt.n < PREFILL_CHUNK ? prompt.n : PREFILL_CHUNK,
+                      .seqs = generate_seqs(&options),
+                      .pages = generate_cache_pages(prompt.n, &options)};
+  if (size.chunk < size.seqs) size.chunk = size.seqs;
   TRY(engine_load(e, decoder_rehearse, &size, err));
   decoder_init(&decoder, &e->ctx, &e->model, &e->memory.cache, size);
   double load_seconds = seconds_now() - start;
@@ -96,7 +93,7 @@ static Status run_generation(const InferOptions *o, Engine *e, double start, Err
   TRY(generate(&answer, &decoder, e->tokenizer, prompt.ids, prompt.n, &options, sink, err));
   TRY(o->json ? print_json(&answer, load_seconds, err) : finish_stream(&answer, err));
 done:
-  if (decoder.model != NULL) decoder_free(&decoder);
+  decoder_free(&decoder);
   generation_free(&answer);
   token_ids_free(&prompt);
   free(from_stdin);
@@ -105,10 +102,50 @@ done:
 
 static Status run_scoring(const InferOptions *o, Engine *e, Error *err) {
   ScoreStats stats;
-  Status status = score_file(e, &o->score, &stats, err);
+  ScoreOptions options = {.input = o->score,
+                          .output = o->output,
+                          .add_special = o->add_special,
+                          .batch_tokens =
+                              o->batch_tokens > 0 ? o->batch_tokens : SCORE_BATCH_TOKENS};
+  Status status = score_file(e, &options, &stats, err);
   if (status == STATUS_OK && isatty(STDERR_FILENO)) {
     fprintf(stderr, "[%lld lines, %lld tokens, %.0f tokens/s]\n", (long long)stats.lines,
             (long long)stats.tokens, per_second((double)stats.tokens, stats.seconds));
+  }
+  return status;
+}
+
+// On a terminal one line that is written over, else a line a minute.
+static void print_progress(int64_t done, int64_t lines, int64_t tokens, double seconds) {
+  static double last;
+  bool terminal = isatty(STDERR_FILENO);
+  if (done == lines || seconds - last < (terminal ? 0.2 : 60)) return;
+  last = seconds;
+  char left[40] = "";
+  double per_line = done > 0 ? seconds / (double)done : 0;
+  int64_t s = (int64_t)(per_line * (double)(lines - done));
+  if (done > 0) snprintf(left, sizeof left, "  ETA %lld:%02d", (long long)s / 60, (int)(s % 60));
+  fprintf(stderr, "%s%lld of %lld lines  %.1f tokens/s%s%s", terminal ? "\r" : "", (long long)done,
+          (long long)lines, per_second((double)tokens, seconds), left, terminal ? "\033[K" : "\n");
+}
+
+static Status run_batch(const InferOptions *o, Engine *e, Error *err) {
+  AskStats stats;
+  AskOptions options = {
+      .input = o->batch,
+      .output = o->output,
+      .slots = o->batch_size > 0 ? (int)o->batch_size : ASK_SLOTS,
+      .batch_tokens = o->batch_tokens > 0 ? o->batch_tokens : ASK_BATCH_TOKENS,
+      .template_given = o->request.template_given,
+      .template_kind = o->request.template_kind,
+      .generate = o->generate,
+  };
+  Status status = ask_file(e, &options, print_progress, &stats, err);
+  if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
+  if (status == STATUS_OK && isatty(STDERR_FILENO)) {
+    fprintf(stderr, "[%lld lines, %lld + %lld tokens, %.1f new tokens/s]\n", (long long)stats.lines,
+            (long long)stats.prompt_tokens, (long long)stats.tokens,
+            per_second((double)stats.tokens, stats.seconds));
   }
   return status;
 }
@@ -128,8 +165,16 @@ int main(int argc, char **argv) {
   TRY(infer_options_parse(&options, argc, argv, &err));
   options.engine.warn = print_warning;
   TRY(engine_open(&engine, &options.engine, &err));
-  TRY(options.score.input != NULL ? run_scoring(&options, &engine, &err)
-                                  : run_generation(&options, &engine, start, &err));
+  switch (options.job) {
+  case JOB_BATCH:
+    TRY(run_batch(&options, &engine, &err));
+    break;
+  case JOB_SCORE:
+    TRY(run_scoring(&options, &engine, &err));
+    break;
+  default:
+    TRY(run_generation(&options, &engine, start, &err));
+  }
 done:
   if (status != STATUS_OK) fprintf(stderr, "vma-infer: %s\n", err.message);
   engine_close(&engine);

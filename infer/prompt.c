@@ -43,6 +43,7 @@ Status prompt_template(const PromptRequest *r, const Engine *e, TemplateKind *ki
 Status prompt_encode(const PromptRequest *r, const Engine *e, TemplateKind kind, TokenIds *ids,
                      Error *err) {
   const Tokenizer *t = e->tokenizer;
+  int64_t before = ids->n;
   const char *nul = r->prompt != NULL ? memchr(r->prompt, '\0', (size_t)r->prompt_bytes) : NULL;
   if (nul != NULL && kind != TEMPLATE_NONE) { // it would end the text there
     return error_set(err, STATUS_DATA,
@@ -56,8 +57,8 @@ Status prompt_encode(const PromptRequest *r, const Engine *e, TemplateKind kind,
     Turn turn = {ROLE_USER, r->prompt != NULL ? r->prompt : r->instruction, r->input};
     template_encode(t, template_builtin(kind), &turn, 1, MARK_NOTHING, ids);
   }
-  if (ids->n == 0) {
+  if (ids->n == before) {
     return error_set(err, STATUS_USAGE, "the prompt is empty: there is nothing to go on with");
   }
-  return engine_check_ids(e, ids->ids, ids->n, err);
+  return engine_check_ids(e, ids->ids + before, ids->n - before, err);
 }

@@ -29,7 +29,7 @@ void sampler_free(Sampler *sampler) {
   *sampler = (Sampler){0};
 }
 
-static void penalise(Sampler *s, float *logits, const int32_t *context, int64_t n) {
+void sampler_penalise(Sampler *s, float *logits, const int32_t *context, int64_t n) {
   float p = s->options.repetition_penalty;
   if (p == 1) return;
   memset(s->seen, 0, (size_t)s->vocab);
@@ -122,7 +122,7 @@ static int64_t keep_best(Sampler *s, float most, double *total) {
 }
 
 int32_t sampler_pick(Sampler *s, float *logits, const int32_t *context, int64_t n_context) {
-  penalise(s, logits, context, n_context);
+  sampler_penalise(s, logits, context, n_context);
   int32_t best = argmax(logits, s->vocab);
   if (s->options.temperature <= 0) return best;
   Candidate *c = s->candidates;

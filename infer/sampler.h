@@ -30,6 +30,9 @@ typedef struct Sampler {
 void sampler_init(Sampler *sampler, const SamplerOptions *options, int64_t vocab);
 void sampler_free(Sampler *sampler);
 
+// The repetition penalty alone, on logits or log probabilities [vocab].
+void sampler_penalise(Sampler *sampler, float *scores, const int32_t *context, int64_t n_context);
+
 // The next id; logits [vocab] are changed. context: all ids so far, prompt included.
 int32_t sampler_pick(Sampler *sampler, float *logits, const int32_t *context, int64_t n_context);
 

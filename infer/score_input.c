@@ -1,6 +1,7 @@
 // The input of scoring: items of three kinds become ids.
 #include "check.h"
 #include "json_items.h"
+#include "json_kind.h"
 #include "score.h"
 
 #include <stdlib.h>
@@ -14,18 +15,12 @@ typedef struct Input {
   ScoreItems *out;
 } Input;
 
-static const char *kind_of(const json_t *value) {
-  static const char *const names[] = {"an object",     "a list", "a string", "an integer",
-                                      "a real number", "true",   "false",    "null"};
-  return value == NULL ? "nothing" : names[json_typeof(value)];
-}
-
 #define ITEM_ERROR(in, err, ...) json_items_error((in)->json, &(in)->item, err, __VA_ARGS__)
 
 static Status need_string(const Input *in, const char *key, const json_t **value, Error *err) {
   *value = json_object_get(in->item.value, key);
   if (json_is_string(*value)) return STATUS_OK;
-  return ITEM_ERROR(in, err, "\"%s\": expected a string, found %s", key, kind_of(*value));
+  return ITEM_ERROR(in, err, "\"%s\": expected a string, found %s", key, json_kind(*value));
 }
 
 static Status need_tokenizer(const Input *in, Error *err) {
@@ -57,12 +52,12 @@ done:
 static Status read_ids(const Input *in, Error *err) {
   const json_t *list = json_object_get(in->item.value, "ids");
   if (!json_is_array(list))
-    return ITEM_ERROR(in, err, "\"ids\": expected a list, found %s", kind_of(list));
+    return ITEM_ERROR(in, err, "\"ids\": expected a list, found %s", json_kind(list));
   int64_t vocab = in->engine->model.config.vocab;
   for (size_t i = 0; i < json_array_size(list); i++) {
     const json_t *id = json_array_get(list, i);
     if (!json_is_integer(id)) {
-      return ITEM_ERROR(in, err, "\"ids\"[%zu]: expected an integer, found %s", i, kind_of(id));
+      return ITEM_ERROR(in, err, "\"ids\"[%zu]: expected an integer, found %s", i, json_kind(id));
     }
     json_int_t value = json_integer_value(id);
     if (value < 0 || value >= vocab) {
@@ -108,7 +103,7 @@ static Status read_by_kind(const Input *in, int64_t *completion_start, Error *er
   const char *key;
   json_t *value;
   if (!json_is_object(object))
-    return ITEM_ERROR(in, err, "expected an object, found %s", kind_of(object));
+    return ITEM_ERROR(in, err, "expected an object, found %s", json_kind(object));
   int text = 0, ids = 0, pair = 0;
   json_object_foreach((json_t *)object, key, value) {
     text += strcmp(key, "text") == 0;

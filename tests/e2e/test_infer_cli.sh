@@ -121,22 +121,35 @@ for value in -1 0 x inf 1e-60; do
 done
 for value in -1 x 1.5 9223372036854775808; do refuse 2 '--seed: expected' "${ask[@]}" --seed "$value"; done
 for value in 0 -1 x 100000; do refuse 2 '--threads: expected' "${ask[@]}" --threads "$value"; done
-for option in --add-special --batch-tokens=2048 --output=x; do
-  refuse 2 "${option%%=*} goes with --score" "${ask[@]}" $option
+refuse 2 '--add-special goes with --score' "${ask[@]}" --add-special
+for option in --batch-tokens=2048 --output=x; do
+  refuse 2 "${option%%=*} goes with --batch or --score" "${ask[@]}" $option
 done
+refuse 2 '--batch-size goes with --batch' "${ask[@]}" --batch-size 3
 refuse 2 'where to' "$infer" --model "$tiny" --score "$work/prompt"
 # What says how to answer is refused where there is no answer, also with its default value.
 score=("$infer" --model "$tiny" --score "$work/in.jsonl" --output "$work/x")
-for option in --prompt=x --instruction=x --input=x --template=none --max-new-tokens=256 --temperature=0 --top-k=0 \
+for option in --prompt=x --instruction=x --batch=x; do
+  refuse 2 "${option%%=*} and --score: give one of them" "${score[@]}" $option
+done
+for option in --input=x --template=none --max-new-tokens=256 --temperature=0 --top-k=0 \
   --top-p=1 --repetition-penalty=1 --seed=0 --stop=x --json; do
   refuse 2 "${option%%=*} does not go with --score" "${score[@]}" $option
 done
 refuse 2 '--temperature does not go with --score' "${score[@]}" --temperature=0.5 --batch-tokens=8
 [ -e "$work/x" ] && fail "refused options, and an output"
 refuse 2 'leaves no room' "$infer" --model "$tiny" --prompt "$(printf 'x %.0s' {1..70})"
-status=0
-"${ask[@]}" --no-such-option >/dev/null 2>&1 || status=$?
-[ $status = 2 ] || fail "an unknown option: status $status"
+refuse 2 "unknown option '--no-such-option'" "${ask[@]}" --no-such-option
+refuse 2 'meant --max-new-tokens' "${ask[@]}" --max-new-token5 3
+refuse 2 '--model: expected PATH' "$infer" --prompt x --model
+refuse 2 '--json takes no value' "${ask[@]}" --json=yes
+for value in 0 65 x; do refuse 2 '--beams: expected' "${ask[@]}" --beams "$value"; done
+for value in 11 x nan; do refuse 2 '--length-penalty: expected' "${ask[@]}" --beams 2 --length-penalty "$value"; done
+refuse 2 '--early-stopping: expected false, true or never' "${ask[@]}" --beams 2 --early-stopping yes
+refuse 2 '--length-penalty goes with --beams' "${ask[@]}" --length-penalty 2
+refuse 2 'beams draw nothing' "${ask[@]}" --beams 2 --temperature 0.5
+refuse 2 '--preset: expected alpaca-lora' "${ask[@]}" --preset alpaca
+refuse 2 'beams draw nothing (there are 4)' "${ask[@]}" --preset alpaca-lora --temperature 0.1
 
 # ---- files ----
 

@@ -41,10 +41,12 @@ for part in "${parts[@]}"; do
       "$PYTHON" tools/reference/tiny_llama_train.py "${check[@]}"
       "$PYTHON" tools/reference/tiny_llama_full.py "${check[@]}"
       "$PYTHON" tools/reference/rope_freqs.py "${check[@]}"
+      "$PYTHON" tools/reference/beams.py "${check[@]}" tiny
       ;;
     smollm2)
       "$PYTHON" tools/reference/smollm2_text.py "${check[@]}"
       "$PYTHON" tools/reference/smollm2_lora.py "${check[@]}"
+      "$PYTHON" tools/reference/beams.py "${check[@]}" smollm2
       ;;
     dataset) "$PYTHON" tools/reference/dataset_golden.py "${check[@]}" ;;
     tokenizer) "$PYTHON" tools/reference/tokenizer_golden.py "${check[@]}" ;;
