@@ -29,6 +29,8 @@
 #include "error.h"
 #include "tensor.h"
 
+#include <time.h>
+
 typedef struct Backend Backend;
 
 typedef enum Activation {
@@ -326,8 +328,9 @@ Status backend_null_open(Backend **out, Error *err);
 void backend_null_price(Backend *null, const OpRates *rates);
 
 // A null backend over another one, to measure it: the ops are counted and then run, `seconds` are
-// those of the clock. Does not close the other one.
-Status backend_meter_open(Backend **out, Backend *below, Error *err);
+// those of the clock (CLOCK_MONOTONIC; CLOCK_PROCESS_CPUTIME_ID where one thread works, whom other
+// processes then do not disturb). Does not close the other one.
+Status backend_meter_open(Backend **out, Backend *below, clockid_t clock, Error *err);
 
 // [OP_KINDS] of a null backend or a meter, and back to none.
 const OpCost *backend_costs(const Backend *null);

@@ -11,13 +11,14 @@
 #include <string.h>
 
 enum {
-  LAYERS = 2,
-  VOCAB_MOST = 8192,
+  LAYERS = 1,
+  VOCAB_MOST = 4096,
   WIDTH_MOST = 1024, // wider products are no faster
   REPEATS = 3,       // the first one, which makes primitives and scratch, does not count
   ROWS_LEAST = 64,
 };
-static const double flops_wanted = 1e10; // of one repeat
+// Of one repeat: some hundred rows, as products of few rows are slower.
+static const double flops_wanted = 2e10;
 
 // The run's model with few layers and tokens; a very wide one narrowed in all its parts alike.
 static LlamaConfig small_model(const LlamaConfig *llama) {
@@ -120,7 +121,8 @@ Status device_measure(Device *device, Backend *be, const RunConfig *config,
                      .gib = (double)free_memory_bytes("") / (1 << 30),
                      .measured = true,
                      .shadow = be->shadow};
-  TRY(backend_meter_open(&meter, be, err));
+  clockid_t clock = config->train.threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
+  TRY(backend_meter_open(&meter, be, clock, err));
   TRY(train_model_declare(&model, &small, c, err));
   DataOutline shape = small_outline(c, &small, outline);
   trainer_init_dry(&trainer, c, &shape, &model);

@@ -21,12 +21,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct NullBackend {
   Backend base;
   uintptr_t next;       // the next address that was never given out
   Backend *below;       // runs the ops; NULL: nothing does
+  clockid_t clock;      // that measures them
   BackendCounts booked; // what is in `costs` already
   OpRates rates;
   OpCost costs[OP_KINDS];
@@ -64,9 +64,9 @@ static void count_dropout(Backend *be, const Dropout *d) {
   if (d->p > 0) MOVES(be, d->step, d->sequences, d->positions);
 }
 
-static double seconds_now(void) {
+static double seconds_now(const NullBackend *null) {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(null->clock, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -81,7 +81,7 @@ static void book(NullBackend *null, OpKind kind, DType dtype, double start) {
   double compute = per_second > 0 ? flops / per_second : 0;
   double traffic = rate->bytes > 0 ? bytes / rate->bytes : 0;
   double seconds = fmax(compute, traffic) + (double)launches * null->rates.launch;
-  if (null->below != NULL) seconds = seconds_now() - start;
+  if (null->below != NULL) seconds = seconds_now(null) - start;
   cost->launches += launches;
   cost->flops += flops;
   cost->bytes += bytes;
@@ -95,7 +95,7 @@ static void book(NullBackend *null, OpKind kind, DType dtype, double start) {
 #define RUN(be, kind, f, op, ...)                                                                  \
   do {                                                                                             \
     NullBackend *null_ = (NullBackend *)(be);                                                      \
-    double start_ = null_->below != NULL ? seconds_now() : 0;                                      \
+    double start_ = null_->below != NULL ? seconds_now(null_) : 0;                                 \
     Backend *shadow_ = null_->base.shadow;                                                         \
     if (null_->below != NULL) null_->below->op(null_->below, __VA_ARGS__);                         \
     if (shadow_ != NULL && shadow_->op != NULL) shadow_->op(shadow_, __VA_ARGS__);                 \
@@ -482,10 +482,10 @@ static const Backend null_ops = {
     .adamw = null_adamw,
 };
 
-Status backend_meter_open(Backend **out, Backend *below, Error *err) {
+Status backend_meter_open(Backend **out, Backend *below, clockid_t clock, Error *err) {
   NullBackend *null = malloc(sizeof *null);
   if (null == NULL) return error_set(err, STATUS_MEMORY, "no memory for the null backend");
-  *null = (NullBackend){.base = null_ops, .next = first_address, .below = below};
+  *null = (NullBackend){.base = null_ops, .next = first_address, .below = below, .clock = clock};
   if (below != NULL) {
     null->base.name = below->name;
     null->base.gemm_path = below->gemm_path;
@@ -495,7 +495,7 @@ Status backend_meter_open(Backend **out, Backend *below, Error *err) {
 }
 
 Status backend_null_open(Backend **out, Error *err) {
-  return backend_meter_open(out, NULL, err);
+  return backend_meter_open(out, NULL, CLOCK_MONOTONIC, err);
 }
 
 void backend_null_price(Backend *be, const OpRates *rates) {

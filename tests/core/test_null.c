@@ -244,7 +244,7 @@ static void a_meter_runs_what_it_counts(void) {
   Backend *cpu = NULL, *meter = NULL, *null = be;
   CpuOptions options = {.threads = 1, .gemm = "own"};
   EXPECT(backend_cpu_open(&cpu, &options, &err) == STATUS_OK, "%s", err.message);
-  EXPECT(backend_meter_open(&meter, cpu, &err) == STATUS_OK);
+  EXPECT(backend_meter_open(&meter, cpu, CLOCK_MONOTONIC, &err) == STATUS_OK);
   float xs[R * C], ws[N * C], ys[R * N], expected[R * N];
   for (int i = 0; i < R * C; i++) xs[i] = (float)(i % 5) - 2;
   for (int i = 0; i < N * C; i++) ws[i] = (float)(i % 7) - 3;
