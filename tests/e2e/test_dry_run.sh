@@ -108,9 +108,10 @@ if grep -q 6742609920 "$work/out"; then fail "a preset in place of files"; fi
 for recipe in lora_3090 lora_3090_best full_a100x4 full_a100x4_best; do
   ends 2 1 "$train" --config configs/$recipe.yaml
   grep -qE 'plan.device|dist.ranks' "$work/err" || fail "$recipe: $(cat "$work/err")"
+  ends 0 0 "$train" --config configs/$recipe.yaml --dry-run
+  says 'fits'
 done
-ends 0 0 "$train" --config configs/lora_3090.yaml --dry-run
-says 'fits'
+says '4 ranks: optimizer state and gradients shared (ZeRO stage 2)' 'in f32, a part for each rank (estimate)'
 [ ! -e runs ] || fail "a recipe's folder was made"
 
 exit $failed
