@@ -34,17 +34,27 @@ Status config_override(RunConfig *config, const char *key_value, Error *err) {
   return option_set(option, config, equals + 1, (int64_t)strlen(equals + 1), place, err);
 }
 
-Status config_check(const RunConfig *config, Error *err) {
+// Whether all required keys but one (NULL: all) are there.
+static Status check_required(const RunConfig *config, const char *but, Error *err) {
   for (int i = 0; i < config_n_options; i++) {
     const ConfigOption *option = &config_options[i];
     const char *text = (const char *)config + option->offset;
     if (!option->required || text[0] != '\0') continue;
+    if (but != NULL && strcmp(option->key, but) == 0) continue;
     return error_set(err, STATUS_USAGE,
                      "the key '%s' is missing: set it in the config file, or give %s=... on the "
                      "command line",
                      option->key, option->key);
   }
   return STATUS_OK;
+}
+
+Status config_check(const RunConfig *config, Error *err) {
+  return check_required(config, NULL, err);
+}
+
+Status config_check_data(const RunConfig *config, Error *err) {
+  return check_required(config, "output.dir", err);
 }
 
 Status config_check_plan(const RunConfig *config, Error *err) {

@@ -185,6 +185,8 @@ Status config_read_text(RunConfig *config, const char *name, const void *text, i
                         Error *err);
 Status config_override(RunConfig *config, const char *key_value, Error *err);
 Status config_check(const RunConfig *config, Error *err);
+// What looking at the data needs: all of them but output.dir.
+Status config_check_data(const RunConfig *config, Error *err);
 // What a plan without a run needs: a model's path or preset.
 Status config_check_plan(const RunConfig *config, Error *err);
 

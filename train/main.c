@@ -3,10 +3,12 @@
 #include "fit.h"
 #include "quote.h"
 #include "run.h"
+#include "show_examples.h"
 #include "standard_streams.h"
 #include "thread_wait.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,7 @@ static const char doc[] =
     "  vma-train --config configs/lora_smollm2.yaml resume=auto\n"
     "  vma-train --config configs/lora_smollm2.yaml --print-config\n"
     "  vma-train --config configs/lora_3090.yaml --dry-run\n"
+    "  vma-train --config configs/lora_smollm2.yaml --show 3\n"
     "\n"
     "Only three keys have no default: model.path (a Hugging Face folder or a GGUF file), data.path "
     "(a JSON list or JSONL of instruction, input, output) and output.dir. In output.dir a run "
@@ -40,7 +43,7 @@ static const char doc[] =
     "66 a file that is missing; 71 not enough memory; 74 reading or writing failed (full disk); "
     "75 stopped by a signal; 1 anything else.";
 
-enum { OPTION_PRINT_CONFIG = 256, OPTION_THREADS, OPTION_DRY_RUN, OPTION_FIT };
+enum { OPTION_PRINT_CONFIG = 256, OPTION_THREADS, OPTION_DRY_RUN, OPTION_FIT, OPTION_SHOW };
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "The run's config (YAML)", 0},
     {"print-config", OPTION_PRINT_CONFIG, 0, 0,
@@ -54,6 +57,10 @@ static const struct argp_option options[] = {
      "Find the fastest train.micro_tokens and number of recomputed layers that fit into so much "
      "memory (24GiB, 500MiB, 24GB), show what was tried, and exit; needs what --dry-run does",
      0},
+    {"show", OPTION_SHOW, "N", 0,
+     "Print the first N training examples token by token, with the tokens that are labels marked, "
+     "and exit; output.dir is not needed",
+     0},
     {"threads", OPTION_THREADS, "N", 0, "The same as train.threads=N; 0: one a core", 0},
     {0},
 };
@@ -65,7 +72,17 @@ typedef struct Arguments {
   char threads[64];
   bool print_config, dry_run;
   const char *fit;
+  int64_t show; // examples; 0: a run
 } Arguments;
+
+static int64_t parse_show(const char *text, struct argp_state *state) {
+  char *end;
+  errno = 0;
+  long long n = strtoll(text, &end, 10);
+  if (end == text || *end != '\0' || errno != 0 || n < 1)
+    argp_error(state, "--show: expected a number of examples, found %s", quote_text(text).text);
+  return n;
+}
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
   Arguments *a = state->input;
@@ -82,6 +99,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     return 0;
   case OPTION_FIT:
     a->fit = arg;
+    return 0;
+  case OPTION_SHOW:
+    a->show = parse_show(arg, state);
     return 0;
   case OPTION_THREADS:
     snprintf(a->threads, sizeof a->threads, "train.threads=%.40s", arg);
@@ -133,6 +153,13 @@ static Status plan_only(const Arguments *a, Error *err) {
   return error_set(err, STATUS_USAGE, "the run does not fit the device's memory");
 }
 
+static Status show_only(const Arguments *a, Error *err) {
+  static RunConfig config;
+  Status status = config_read(&config, a->config, a->overrides, a->n_overrides, err);
+  if (status == STATUS_OK) status = config_check_data(&config, err);
+  return status == STATUS_OK ? show_examples(&config, a->show, err) : status;
+}
+
 static volatile sig_atomic_t stop;
 
 // The second signal, of any kind but a hangup, finds the default action, which ends the process.
@@ -165,6 +192,7 @@ static Status run(const Arguments *a, Error *err) {
   if (a->config == NULL && a->n_overrides == 0)
     return error_set(err, STATUS_USAGE, "no --config FILE; --help says how to use this program");
   if (a->dry_run || a->fit != NULL) return plan_only(a, err);
+  if (a->show > 0) return show_only(a, err);
   Status status = config_load(&config, a->config, a->overrides, a->n_overrides, err);
   if (status != STATUS_OK) return status;
   watch_signals();
