@@ -91,8 +91,10 @@ const ConfigOption config_options[] = {
     {.key = "model.dtype",
      CHOICE(model.dtype, "bf16", dtype_choices),
      DECIDES,
-     .meaning = "Type of weights and activations. f32 takes twice the memory of bf16. Adapters, "
-                "gradients and moments are f32 either way."},
+     .meaning =
+         "Type of weights and activations. f32 takes twice the memory of bf16. Adapters and "
+         "moments are f32 either way; with method: full bf16 weights are the roundings of f32 "
+         "master weights."},
     {.key = "data.path",
      TEXT(data.path),
      .required = true,
@@ -304,7 +306,9 @@ const ConfigOption config_options[] = {
     {.key = "output.dir",
      TEXT(output.dir),
      .required = true,
-     .meaning = "Folder for the adapter, checkpoints and metrics; made if it is not there."},
+     .meaning =
+         "Folder for the adapter (method: full: the model), checkpoints and metrics; made if it "
+         "is not there."},
     {.key = "output.save_steps",
      INT(output.save_steps, "0", 0, STEPS_MAX),
      .meaning = "Steps from one checkpoint to the next; 0: at the end only."},

@@ -43,9 +43,8 @@ static Status write_best(const Run *run, Error *err) {
   char *path = text_format("%s/best", run->config.output.dir);
   char *temp = text_format("%s/.new-best", run->config.output.dir);
   TRY(folder_remove(temp, err));
-  TRY(file_make_folders(temp, err));
-  TRY(run_write_weights(run, temp, err));
-  TRY(write_note(run, temp, err)); // last: what it stands in is whole
+  TRY(run_write_weights(run, temp, err)); // makes it
+  TRY(write_note(run, temp, err));        // last: what it stands in is whole
   TRY(folder_replace(temp, path, err));
 done:
   if (status != STATUS_OK) folder_remove(temp, NULL);

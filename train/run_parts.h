@@ -119,7 +119,7 @@ Status run_write_manifest(const Run *run, const char *state, const char *message
 // nothing before output.dir was opened.
 Status run_end(Run *run, Status status, Error *err);
 
-// run_result.c: the trained weights as they are now, as files in a folder that exists: an adapter.
+// run_result.c: the trained weights as they are now, in a new folder: an adapter, or a whole model.
 Status run_write_weights(const Run *run, const char *folder, Error *err);
 // run_result.c: the files that are left at the end.
 Status run_write_result(Run *run, Error *err);

@@ -2,19 +2,52 @@
 #include "run_parts.h"
 
 #include "checkpoint_folder.h"
+#include "llama_save.h"
+#include "tokenizer_save.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-Status run_write_weights(const Run *run, const char *folder, Error *err) {
+static Status write_adapter(const Run *run, const char *folder, Error *err) {
   Status status = STATUS_OK;
   PeftAdapter adapter = {0};
   TRY(train_model_adapter(&adapter, &run->model, run->be, &run->config, run->base_hash, err));
   TRY(peft_adapter_write(&adapter, folder, err));
 done:
   peft_adapter_free(&adapter);
+  return status;
+}
+
+// In the dtype that was trained in: bf16 weights are their masters rounded.
+static Status write_model(const Run *run, const char *folder, Error *err) {
+  const RunConfig *c = &run->config;
+  bool text = c->data.format == DATA_FORMAT_TEXT;
+  LlamaSave save = {.dtype = c->model.dtype,
+                    .base = c->model.path,
+                    .about = "All weights were trained by vma-train (method: full).",
+                    .template_name = text ? NULL : template_kind_name(c->data.template_kind),
+                    .add_files = tokenizer_save_base,
+                    .add_context = (void *)(uintptr_t)c->model.path}; // read only
+  return llama_save(&run->model, run->be, folder, &save, err);
+}
+
+Status run_write_weights(const Run *run, const char *folder, Error *err) {
+  return run->config.method == METHOD_FULL ? write_model(run, folder, err)
+                                           : write_adapter(run, folder, err);
+}
+
+// A model's folder is never written into: a run that goes on after its end replaces it.
+static Status replace_model(const Run *run, const char *path, Error *err) {
+  Status status = STATUS_OK;
+  char *temp = text_format("%s/.new-model", run->config.output.dir);
+  TRY(folder_remove(temp, err));
+  TRY(write_model(run, temp, err));
+  TRY(folder_replace(temp, path, err));
+done:
+  if (status != STATUS_OK) folder_remove(temp, NULL);
+  free(temp);
   return status;
 }
 
@@ -40,10 +73,12 @@ Status run_write_result(Run *run, Error *err) {
   Status status = STATUS_OK;
   const RunBest *best = &run->best;
   const char *dir = run->config.output.dir;
-  char *path = text_format("%s/adapter", dir);
-  TRY(run_write_weights(run, path, err));
+  bool full = run->config.method == METHOD_FULL;
+  const char *what = full ? "model" : "adapter";
+  char *path = text_format("%s/%s", dir, what);
+  TRY(full ? replace_model(run, path, err) : write_adapter(run, path, err));
   show_end(run);
-  printf("adapter: %s (the weights after step %" PRId64 ")\n", path, run->step);
+  printf("%s: %s (the weights after step %" PRId64 ")\n", what, path, run->step);
   if (best->lost) {
     fprintf(stderr,
             "vma-train: warning: the best held-out loss, %.4f of step %" PRId64

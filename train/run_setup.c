@@ -133,8 +133,6 @@ Status run_open_backend(Run *run, Error *err) {
 Status run_open_model(Run *run, Error *err) {
   Status status = STATUS_OK;
   LlamaConfig llama;
-  if (run->config.method == METHOD_FULL)
-    TRY(error_set(err, STATUS_USAGE, "method: full is not trained by this version; use lora"));
   TRY(store_open(&run->store, run->config.model.path, err));
   TRY(llama_config_load(&llama, run->store, err));
   TRY(train_model_initial(&run->initial, &run->config, err));

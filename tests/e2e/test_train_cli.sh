@@ -168,7 +168,6 @@ refuse 65 "$work/cut/model.safetensors" run output.dir="$no" model.path="$work/c
 refuse 2 'nose_proj' run output.dir="$no" lora.targets=q_proj,nose_proj
 refuse 66 "$work/none" run output.dir="$no" lora.init_from="$work/none"
 refuse 2 'lora.r' run output.dir="$no" lora.init_from="$work/whole/adapter" lora.r=8
-refuse 2 'method' run output.dir="$no" method=full
 [ ! -e "$no" ] || fail "a refused run leaves files: $(ls -R "$no")"
 # An adapter of another model.
 tiny_model other mha
