@@ -35,6 +35,13 @@ static LlamaConfig small_model(const LlamaConfig *llama) {
 }
 
 // Without what speaks of single layers, which may not be there.
+static Status declare_small(Llama *model, const LlamaConfig *small, RunConfig *c, Error *err) {
+  Status status = train_model_declare(model, small, c, err);
+  if (status != STATUS_USAGE || c->method != METHOD_LORA) return status;
+  c->lora.targets = (ConfigWords){.n = 1, .words = {"all-linear"}};
+  return train_model_declare(model, small, c, err);
+}
+
 static void small_config(RunConfig *c, const RunConfig *config) {
   *c = *config;
   c->lora.rank_pattern.n = c->lora.alpha_pattern.n = c->train.freeze.n = 0;
@@ -123,7 +130,7 @@ Status device_measure(Device *device, Backend *be, const RunConfig *config,
                      .shadow = be->shadow};
   clockid_t clock = config->train.threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
   TRY(backend_meter_open(&meter, be, clock, err));
-  TRY(train_model_declare(&model, &small, c, err));
+  TRY(declare_small(&model, &small, c, err));
   DataOutline shape = small_outline(c, &small, outline);
   trainer_init_dry(&trainer, c, &shape, &model);
   trainer.bounds.seqs = shape.batch_tokens / shape.longest;

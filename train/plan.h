@@ -72,7 +72,7 @@ const PlanLine *plan_line(const RunPlan *plan, const char *name);
 typedef struct PlanUse {
   MemoryPlan arenas;    // high-water marks
   int64_t process_peak; // VmHWM of the process, in bytes
-  double step_seconds;  // median; NAN: none was measured
+  double step_seconds;  // mean; NAN: no step was taken
 } PlanUse;
 PlanUse plan_use(const Memory *memory);
 

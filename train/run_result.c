@@ -89,6 +89,8 @@ Status run_write_result(Run *run, Error *err) {
     printf("best: %s/best (step %" PRId64 ", held-out loss %.4f)\n", dir, best->step, best->loss);
   }
   PlanUse use = plan_use(&run->memory);
+  int64_t steps = run->step - run->progress.first; // of this process
+  if (steps > 0) use.step_seconds = run->progress.seconds / (double)steps;
   plan_show_use(&run->plan, &use);
 done:
   free(path);

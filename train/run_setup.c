@@ -154,6 +154,13 @@ static Status make_plan(Run *run, Error *err) {
   TRY(plan_make(&run->plan, &run->config, &run->model.config, &outline, &device, err));
   printf("# backend: %s, %s\n", run->be->name, run->be->gemm_path);
   plan_show(&run->plan, &run->config);
+  if (!run->plan.fits) {
+    fprintf(
+        stderr,
+        "vma-train: warning: the plan takes %.2f GiB, of which %.2f are free: the system may end "
+        "the run when it runs out; --dry-run says what would fit\n",
+        (double)run->plan.device_bytes / (1 << 30), (double)run->plan.limit / (1 << 30));
+  }
   if (run->config.train.checkpointing == CHECKPOINTING_AUTO)
     plan_set_recomputed(&run->config, run->plan.recomputed); // as config.yaml will say
 done:

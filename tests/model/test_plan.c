@@ -306,6 +306,24 @@ static void a_cpu_is_measured(void) {
   be->close(be);
 }
 
+// The model that is measured has one block: what a config says of others does not matter.
+static void layers_of_their_own_are_measured(void) {
+  RunConfig c;
+  Error err;
+  Backend *be = NULL;
+  Device device;
+  config_defaults(&c);
+  must(config_override(&c, "lora.targets=layers.2.self_attn.q_proj,layers.1.mlp.down_proj", &err),
+       &err);
+  must(config_override(&c, "lora.rank_pattern=layers.2.self_attn.q_proj=2", &err), &err);
+  DataOutline outline = plan_assumed_data(&c);
+  CpuOptions options = {.threads = 1};
+  must(backend_cpu_open(&be, &options, &err), &err);
+  must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
+  EXPECT(device.rates.kind[OP_LORA].flops[DT_BF16] > 0);
+  be->close(be);
+}
+
 int main(void) {
   RUN(high_water_marks_are_the_plan);
   RUN(lines_add_up);
@@ -315,5 +333,6 @@ int main(void) {
   RUN(recipes_fit);
   RUN(unknown_devices_are_told_apart);
   RUN(a_cpu_is_measured);
+  RUN(layers_of_their_own_are_measured);
   return test_done();
 }
