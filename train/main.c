@@ -5,6 +5,7 @@
 #include "run.h"
 #include "show_examples.h"
 #include "standard_streams.h"
+#include "sweep.h"
 #include "thread_wait.h"
 
 #include <argp.h>
@@ -43,7 +44,14 @@ static const char doc[] =
     "66 a file that is missing; 71 not enough memory; 74 reading or writing failed (full disk); "
     "75 stopped by a signal; 1 anything else.";
 
-enum { OPTION_PRINT_CONFIG = 256, OPTION_THREADS, OPTION_DRY_RUN, OPTION_FIT, OPTION_SHOW };
+enum {
+  OPTION_PRINT_CONFIG = 256,
+  OPTION_THREADS,
+  OPTION_DRY_RUN,
+  OPTION_FIT,
+  OPTION_SHOW,
+  OPTION_SWEEP
+};
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "The run's config (YAML)", 0},
     {"print-config", OPTION_PRINT_CONFIG, 0, 0,
@@ -61,6 +69,11 @@ static const struct argp_option options[] = {
      "Print the first N training examples token by token, with the tokens that are labels marked, "
      "and exit; output.dir is not needed",
      0},
+    {"sweep", OPTION_SWEEP, "KEY=A,B,...", 0,
+     "Run once for each value, one after the other in folders of output.dir, and show a table; "
+     "given several times: all combinations. A list is one value in brackets. The same command "
+     "goes on with a sweep that was stopped",
+     0},
     {"threads", OPTION_THREADS, "N", 0, "The same as train.threads=N; 0: one a core", 0},
     {0},
 };
@@ -72,7 +85,9 @@ typedef struct Arguments {
   char threads[64];
   bool print_config, dry_run;
   const char *fit;
-  int64_t show; // examples; 0: a run
+  int64_t show;        // examples; 0: a run
+  const char **sweeps; // [argc] "key=a,b"
+  int n_sweeps;
 } Arguments;
 
 static int64_t parse_show(const char *text, struct argp_state *state) {
@@ -102,6 +117,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     return 0;
   case OPTION_SHOW:
     a->show = parse_show(arg, state);
+    return 0;
+  case OPTION_SWEEP:
+    a->sweeps[a->n_sweeps++] = arg;
     return 0;
   case OPTION_THREADS:
     snprintf(a->threads, sizeof a->threads, "train.threads=%.40s", arg);
@@ -193,6 +211,15 @@ static Status run(const Arguments *a, Error *err) {
     return error_set(err, STATUS_USAGE, "no --config FILE; --help says how to use this program");
   if (a->dry_run || a->fit != NULL) return plan_only(a, err);
   if (a->show > 0) return show_only(a, err);
+  if (a->n_sweeps > 0) {
+    SweepRequest sweep = {.config = a->config,
+                          .overrides = a->overrides,
+                          .n_overrides = a->n_overrides,
+                          .sweeps = a->sweeps,
+                          .n_sweeps = a->n_sweeps};
+    watch_signals();
+    return sweep_run(&sweep, &stop, err);
+  }
   Status status = config_load(&config, a->config, a->overrides, a->n_overrides, err);
   if (status != STATUS_OK) return status;
   watch_signals();
@@ -203,8 +230,9 @@ int main(int argc, char **argv) {
   standard_streams_hold();
   thread_wait_asleep(argv);
   static Error err;
-  Arguments arguments = {.overrides = calloc((size_t)argc + 1, sizeof(char *))};
-  if (arguments.overrides == NULL) return STATUS_MEMORY;
+  Arguments arguments = {.overrides = calloc((size_t)argc + 1, sizeof(char *)),
+                         .sweeps = calloc((size_t)argc + 1, sizeof(char *))};
+  if (arguments.overrides == NULL || arguments.sweeps == NULL) return STATUS_MEMORY;
   argp_err_exit_status = STATUS_USAGE;
   argp_program_version = "vma-train " VMA_VERSION;
   const struct argp argp = {options, parse_option, "[KEY=VALUE...]", doc, NULL, NULL, NULL};
@@ -214,5 +242,6 @@ int main(int argc, char **argv) {
   Status status = run(&arguments, &err);
   if (status != STATUS_OK) fprintf(stderr, "vma-train: %s\n", err.message);
   free(arguments.overrides);
+  free(arguments.sweeps);
   return (int)status;
 }
