@@ -185,8 +185,8 @@ const ConfigOption config_options[] = {
     {.key = "lora.rank_pattern",
      PATTERNS(lora.rank_pattern),
      DECIDES,
-     .meaning = "Other ranks for some modules, as [down_proj=16, layers.0.self_attn.q_proj=4]: a "
-                "module's name or its end."},
+     .meaning = "Other ranks for some modules, as [down_proj=16, layers.0.*=4]: a module's name or "
+                "its end, * for any characters, ? for one; the first that matches counts."},
     {.key = "lora.alpha_pattern",
      PATTERNS(lora.alpha_pattern),
      DECIDES,

@@ -48,6 +48,7 @@ typedef struct Case {
   Checkpointing checkpointing;
   int32_t length;
   int64_t micro_tokens;
+  bool ranks; // all linear layers, ranks by module, LoRA+
 } Case;
 
 static void fill_weights(Llama *model, Backend *be) {
@@ -94,6 +95,11 @@ static void check_case(const Case *c) {
   config.train.batch_size = BATCH;
   config.train.micro_tokens = c->micro_tokens;
   config.train.checkpointing = c->checkpointing;
+  if (c->ranks) {
+    must(config_override(&config, "lora.targets=all-linear", &err), &err);
+    must(config_override(&config, "lora.rank_pattern=down_proj=9,layers.0.*=2", &err), &err);
+    must(config_override(&config, "lora.plus_ratio=16", &err), &err);
+  }
   Dataset data = make_data(c->length);
   DataOutline outline = data_outline(&config, &data);
   must(device_find(&device, "h100", &err), &err);
@@ -119,10 +125,12 @@ static void high_water_marks_are_the_plan(void) {
     Method method = i & 1 ? METHOD_FULL : METHOD_LORA;
     Checkpointing checkpointing = i & 2 ? CHECKPOINTING_ON : CHECKPOINTING_OFF;
     int32_t length = i & 4 ? 40 : 7;
-    check_case(&(Case){method, i & 8 ? DT_BF16 : DT_F32, checkpointing, length, BATCH * length});
+    check_case(
+        &(Case){method, i & 8 ? DT_BF16 : DT_F32, checkpointing, length, BATCH * length, false});
   }
-  check_case(&(Case){METHOD_LORA, DT_BF16, CHECKPOINTING_OFF, 16, 32}); // two packs a step
-  check_case(&(Case){METHOD_FULL, DT_BF16, CHECKPOINTING_OFF, 16, 32});
+  check_case(&(Case){METHOD_LORA, DT_BF16, CHECKPOINTING_OFF, 16, 32, false}); // two packs a step
+  check_case(&(Case){METHOD_FULL, DT_BF16, CHECKPOINTING_OFF, 16, 32, false});
+  check_case(&(Case){METHOD_LORA, DT_BF16, CHECKPOINTING_OFF, 16, 32, true});
 }
 
 // ---- plans without files ----
@@ -161,6 +169,10 @@ static void lines_add_up(void) {
   EXPECT(sum - arenas == bytes_of(&plan, "context") + bytes_of(&plan, "workspace"));
   EXPECT(plan_line(&plan, "context")->estimate && !plan_line(&plan, "weights")->estimate);
   EXPECT(plan_line(&plan, "collectives") == NULL);
+  PLAN_OF(&plan, &c, "model.preset=llama-7b", "plan.device=h100",
+          "lora.rank_pattern=v_proj=16,layers.3?.*=2");
+  EXPECT(plan.trained == 32 * 16 * 8192 + 30 * 8 * 8192 + 2 * 2 * 8192, "%lld",
+         (long long)plan.trained); // layers 30 and 31 have 2 in q
 }
 
 // Steps, evaluations and checkpoints of a run by hand; time that follows the device's rates.
