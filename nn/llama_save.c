@@ -130,7 +130,9 @@ static Status read_weight(void *context, int64_t item, int64_t first, int64_t co
                           Error *err) {
   Reading *r = context;
   const Param *p = r->items.params[item];
-  Tensor range = range_of(p->value.t, first, count);
+  // Of a trained bf16 weight the f32 values, of which it is the rounding.
+  bool exact = r->dtype == DT_F32 && tensor_given(p->master);
+  Tensor range = range_of(exact ? p->master : p->value.t, first, count);
   if (range.dtype == r->dtype) {
     r->be->copy_out(r->be, dst, range);
     return STATUS_OK;

@@ -153,6 +153,19 @@ static void test_wider(void) {
   tiny_close(&tiny);
 }
 
+// What trains in bf16 is written in f32 from its masters, which hold the file's values.
+static void test_masters(void) {
+  Error err = {0};
+  Tiny tiny;
+  tiny_open(&tiny, tiny_backend(0),
+            &(TinyOptions){.variant = "gqa", .dtype = DT_BF16, .train_all = true});
+  LlamaSave save = {.dtype = DT_F32};
+  EXPECT(llama_save(&tiny.model, tiny.rig.ctx.be, tmp_path("masters"), &save, &err) == STATUS_OK,
+         "%s", err.message);
+  expect_same_weights("masters", tiny.store, tmp_path("masters"), DT_F32, true);
+  tiny_close(&tiny);
+}
+
 // ---- merging ----
 
 static TensorStore *open_base(const char *variant) {
@@ -467,6 +480,7 @@ static void test_not_finite(void) {
 int main(void) {
   RUN(test_round_trip);
   RUN(test_wider);
+  RUN(test_masters);
   RUN(test_merge);
   RUN(test_merge_two);
   RUN(test_merge_ranges);
