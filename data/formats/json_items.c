@@ -1,29 +1,18 @@
 #include "json_items.h"
 
+#include "expanded_file.h"
 #include "json_scan.h"
 #include "mapped_file.h"
 #include "quote.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-#include <zlib.h>
-
-enum {
-  EXPAND_CHUNK = 1 << 18,
-  RELEASE_BYTES = 1 << 23, // pages behind the reading are given back in steps of this
-};
 
 struct JsonItems {
   char *path;
-  MappedFile file;
-  uint8_t *expanded; // a mapping of the unnamed file that a compressed one was expanded to
-  int64_t expanded_bytes;
+  ExpandedFile file;
   JsonScan scan;
   bool list;
   bool finished;
@@ -31,7 +20,6 @@ struct JsonItems {
   int64_t index;        // of the next item
   int64_t line;         // of line_pos
   int64_t line_pos;     // newlines before it are counted in `line`
-  int64_t released_pos; // pages before it were given back
 };
 
 // The fault that the key before `pos` is its object's second of that name. No value precedes it, so
@@ -100,104 +88,6 @@ done:
   return status;
 }
 
-// An unnamed file for `bytes` that vanishes with its descriptor.
-static int unnamed_file(void) {
-  const char *folder = getenv("TMPDIR");
-  if (folder == NULL || folder[0] == '\0') folder = "/tmp";
-  int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (fd >= 0) return fd;
-  char name[4096]; // a file system without O_TMPFILE
-  if (snprintf(name, sizeof name, "%s/vma-json-XXXXXX", folder) >= (int)sizeof name) return -1;
-  fd = mkostemp(name, O_CLOEXEC);
-  if (fd >= 0) unlink(name);
-  return fd;
-}
-
-static Status put_expanded(int fd, const char *path, const uint8_t *data, size_t bytes,
-                           Error *err) {
-  while (bytes > 0) {
-    ssize_t put = write(fd, data, bytes);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) {
-      return error_set(err, STATUS_IO,
-                       "%s: cannot be expanded into $TMPDIR: %s; expand it with gunzip and give "
-                       "the result",
-                       path, strerror(errno));
-    }
-    data += put;
-    bytes -= (size_t)put;
-  }
-  return STATUS_OK;
-}
-
-static Status inflate_file(JsonItems *items, int fd, Error *err) {
-  Status status = STATUS_OK;
-  uint8_t *chunk = malloc(EXPAND_CHUNK);
-  z_stream stream = {0};
-  if (chunk == NULL || inflateInit2(&stream, 15 + 16) != Z_OK) {
-    free(chunk);
-    return error_set(err, STATUS_MEMORY, "%s: no memory to expand it", items->path);
-  }
-  int64_t used = 0; // of the compressed file
-  for (;;) {
-    if (stream.avail_in == 0 && used < items->file.size) {
-      int64_t left = items->file.size - used;
-      uInt feed = (uInt)(left < EXPAND_CHUNK ? left : EXPAND_CHUNK);
-      stream.next_in = (Bytef *)(uintptr_t)(items->file.data + used);
-      stream.avail_in = feed;
-      used += feed;
-    }
-    stream.next_out = chunk;
-    stream.avail_out = EXPAND_CHUNK;
-    int code = inflate(&stream, Z_NO_FLUSH);
-    size_t got = EXPAND_CHUNK - stream.avail_out;
-    int64_t at = used - (int64_t)stream.avail_in;
-    TRY(put_expanded(fd, items->path, chunk, got, err));
-    items->expanded_bytes += (int64_t)got;
-    if (code == Z_STREAM_END) {
-      if (at == items->file.size) break;
-      if (inflateReset(&stream) != Z_OK) { // the next member of a concatenation
-        TRY(error_set(err, STATUS_MEMORY, "%s: no memory to expand it", items->path));
-      }
-    } else if (code != Z_OK && code != Z_BUF_ERROR) {
-      TRY(error_set(err, STATUS_DATA, "%s: byte %lld: not gzip data: %s", items->path,
-                    (long long)at, stream.msg != NULL ? stream.msg : "damaged"));
-    } else if (got == 0 && at == items->file.size) {
-      TRY(error_set(err, STATUS_DATA,
-                    "%s: byte %lld: the gzip data ends too early: the file is cut", items->path,
-                    (long long)at));
-    }
-  }
-done:
-  inflateEnd(&stream);
-  free(chunk);
-  return status;
-}
-
-static Status expand(JsonItems *items, Error *err) {
-  Status status = STATUS_OK;
-  int fd = unnamed_file();
-  if (fd < 0) {
-    return error_set(err, STATUS_IO,
-                     "%s: no temporary file can be made to expand it: %s; set TMPDIR, or expand it "
-                     "with gunzip and give the result",
-                     items->path, strerror(errno));
-  }
-  TRY(inflate_file(items, fd, err));
-  if (items->expanded_bytes > 0) {
-    void *data = mmap(NULL, (size_t)items->expanded_bytes, PROT_READ, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED) {
-      TRY(error_set(err, STATUS_IO, "%s: cannot be mapped expanded: %s", items->path,
-                    strerror(errno)));
-    }
-    items->expanded = data;
-  }
-  TRY(file_check(&items->file, err));
-done:
-  close(fd);
-  return status;
-}
-
 Status json_items_open(JsonItems **result, const char *path, Error *err) {
   Status status = STATUS_OK;
   *result = NULL;
@@ -205,14 +95,9 @@ Status json_items_open(JsonItems **result, const char *path, Error *err) {
   if (items == NULL) return error_set(err, STATUS_MEMORY, "%s: no memory", path);
   items->path = strdup(path);
   if (items->path == NULL) TRY(error_set(err, STATUS_MEMORY, "%s: no memory", path));
-  TRY(file_map(&items->file, path, err));
+  TRY(expanded_file_open(&items->file, path, err));
   const uint8_t *text = items->file.data;
   int64_t size = items->file.size;
-  if (size >= 2 && text[0] == 0x1F && text[1] == 0x8B) {
-    TRY(expand(items, err));
-    text = items->expanded;
-    size = items->expanded_bytes;
-  }
   items->line = 1;
   items->scan = json_scan_make(items->path, text, size);
   JsonKind kind = json_scan_peek(&items->scan);
@@ -241,8 +126,7 @@ done:
 void json_items_close(JsonItems *items) {
   if (items == NULL) return;
   json_decref(items->value);
-  if (items->expanded != NULL) munmap(items->expanded, (size_t)items->expanded_bytes);
-  file_unmap(&items->file);
+  expanded_file_close(&items->file);
   free(items->path);
   free(items);
 }
@@ -316,17 +200,6 @@ done:
   return status;
 }
 
-static void release_behind(JsonItems *items, int64_t pos) {
-  if (pos - items->released_pos < RELEASE_BYTES) return;
-  if (items->expanded == NULL) {
-    file_release_pages(&items->file, items->released_pos, pos - items->released_pos);
-  } else {
-    int64_t page = sysconf(_SC_PAGESIZE), from = items->released_pos / page * page;
-    madvise(items->expanded + from, (size_t)(pos / page * page - from), MADV_DONTNEED);
-  }
-  items->released_pos = pos;
-}
-
 Status json_items_next(JsonItems *items, JsonItem *item, Error *err) {
   Status status = STATUS_OK;
   json_decref(items->value);
@@ -335,7 +208,7 @@ Status json_items_next(JsonItems *items, JsonItem *item, Error *err) {
   int64_t begin = 0, end = 0;
   bool more = false;
   if (items->finished) return STATUS_OK;
-  release_behind(items, items->scan.pos);
+  expanded_file_release(&items->file, items->scan.pos);
   if (items->list) {
     TRY(next_list_value(items, &begin, &end, &more, err));
   } else {
@@ -343,7 +216,7 @@ Status json_items_next(JsonItems *items, JsonItem *item, Error *err) {
   }
   if (!more) {
     items->finished = true;
-    return items->expanded == NULL ? file_check(&items->file, err) : STATUS_OK;
+    return expanded_file_check(&items->file, err);
   }
   TRY(parse_value(&items->scan, begin, end, &items->value, err));
   item->value = items->value;
@@ -371,8 +244,8 @@ const char *json_items_path(const JsonItems *items) {
 }
 
 const void *json_items_file(const JsonItems *items, int64_t *bytes) {
-  *bytes = items->file.size;
-  return items->file.data;
+  *bytes = items->file.file.size;
+  return items->file.file.data;
 }
 
 void json_items_progress(const JsonItems *items, int64_t *done, int64_t *total) {

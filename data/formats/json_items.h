@@ -2,8 +2,7 @@
 //
 // A list file is "[ item, item, ... ]"; a JSONL file has one item a line, blank lines aside. Which
 // of the two it is shows in the first character that is not white space: '[' or '{'. A byte order
-// mark is accepted. A file compressed with gzip is expanded to an unnamed file in $TMPDIR (or /tmp)
-// first.
+// mark is accepted. A file compressed with gzip is expanded first (expanded_file.h).
 //
 // Items are checked strictly (json_scan.h) and may have no duplicate keys. "\u0000" is legal JSON:
 // take json_string_length with json_string_value.
