@@ -94,6 +94,11 @@ typedef struct ConfigWords {
   char words[CONFIG_LIST_MAX][CONFIG_WORD_BYTES];
 } ConfigWords;
 
+typedef struct ConfigReals {
+  int n;
+  double values[CONFIG_LIST_MAX];
+} ConfigReals;
+
 typedef struct RunConfig {
   struct {
     char path[CONFIG_TEXT_BYTES];   // required, but for a dry run of a preset
@@ -102,8 +107,9 @@ typedef struct RunConfig {
     DType dtype;                    // DT_F32 or DT_BF16
   } model;
   struct {
-    char path[CONFIG_TEXT_BYTES];   // required
+    char path[CONFIG_TEXT_BYTES];   // required; several files: a comma between two
     char sha256[CONFIG_TEXT_BYTES]; // of the data, likewise
+    ConfigReals weights;            // how often an epoch takes each file; none: once
     DataFormat format;
     TemplateKind template_kind;            // "data.template"
     char template_file[CONFIG_TEXT_BYTES]; // "": template_kind's own

@@ -26,7 +26,7 @@ static void explain_option(FILE *out, const char *indent, const ConfigOption *op
   char line[320];
   const char *value = option->default_text;
   if (option->type == OPTION_TEXT && value[0] == '\0') value = "empty";
-  if (option->type == OPTION_WORDS && value[0] == '\0') value = "[]";
+  if (option_is_list(option) && value[0] == '\0') value = "[]";
   print_comment(out, indent, option->meaning);
   snprintf(line, sizeof line, "[%s; %s%s]", option_expected(option).text,
            option->required ? "required" : "default ", option->required ? "" : value);

@@ -96,16 +96,31 @@ const ConfigOption config_options[] = {
          "moments are f32 either way; with method: full bf16 weights are the roundings of f32 "
          "master weights."},
     {.key = "data.path",
-     TEXT(data.path),
+     .type = OPTION_PATHS,
+     AT(data.path),
+     .default_text = "",
      .required = true,
-     .meaning = "The examples: a file with a JSON list, or with one JSON object a line, of "
-                "instruction, input (may be missing) and output."},
+     .meaning = "The files of examples: JSON lists, JSON lines or plain text (.txt), compressed "
+                "with gzip or not. Several as a list."},
     {.key = "data.sha256", TEXT(data.sha256), .meaning = "The hash of the data, likewise."},
+    {.key = "data.weights",
+     .type = OPTION_REALS,
+     AT(data.weights),
+     .default_text = "",
+     .may_be_empty = true,
+     .real_least = 0,
+     .real_most = 1000,
+     .open_least = true,
+     DECIDES,
+     .meaning =
+         "How often an epoch takes the examples of each file, as [1, 0.5, 2]; 0.5 is half of "
+         "them, drawn anew in each epoch. Empty: all once."},
     {.key = "data.format",
      CHOICE(data.format, "auto", format_choices),
-     .meaning =
-         "alpaca: items of instruction, input and output. auto takes the form from the content; a "
-         "list and lines are told apart either way."},
+     .meaning = "The form of the examples: alpaca (instruction, input, output), messages (role, "
+                "content), sharegpt (conversations of from, value) or text. auto takes it from "
+                "each file's "
+                "first item."},
     {.key = "data.template",
      CHOICE(data.template_kind, "alpaca", template_choices),
      DECIDES,

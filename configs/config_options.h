@@ -15,6 +15,8 @@ typedef enum OptionType {
   OPTION_CHOICE, // an enum (unsigned int) that counts `choices` from 0
   OPTION_SHARE,  // ConfigShare
   OPTION_WORDS,  // ConfigWords
+  OPTION_REALS,  // ConfigReals, each in [least, most]
+  OPTION_PATHS,  // char [CONFIG_TEXT_BYTES]: one or more, a comma between two
 } OptionType;
 
 typedef struct ConfigOption {
@@ -61,9 +63,10 @@ Status option_set(const ConfigOption *option, RunConfig *config, const char *tex
                   const char *place, Error *err);
 
 // A list in steps, for YAML: clear, then add.
-void option_words_clear(const ConfigOption *option, RunConfig *config);
-Status option_words_add(const ConfigOption *option, RunConfig *config, const char *text,
-                        int64_t size, const char *place, Error *err);
+bool option_is_list(const ConfigOption *option);
+void option_list_clear(const ConfigOption *option, RunConfig *config);
+Status option_list_add(const ConfigOption *option, RunConfig *config, const char *text,
+                       int64_t size, const char *place, Error *err);
 
 // The value as YAML.
 void option_print(const ConfigOption *option, const RunConfig *config, FILE *out);

@@ -57,6 +57,14 @@ OptionExpected option_expected(const ConfigOption *option) {
              option->may_be_empty ? 0 : 1, CONFIG_LIST_MAX, option->patterns ? "patterns" : "names",
              CONFIG_WORD_BYTES - 1, option->patterns ? "'*', '?', '=', " : "");
     break;
+  case OPTION_REALS:
+    snprintf(e.text, room, "at most %d numbers, each %s %g %s %g", CONFIG_LIST_MAX,
+             option->open_least ? "above" : "from", option->real_least, end, option->real_most);
+    break;
+  case OPTION_PATHS:
+    snprintf(e.text, room, "one or more paths without commas, at most %d bytes in all",
+             CONFIG_TEXT_BYTES - 1);
+    break;
   }
   return e;
 }
@@ -199,6 +207,48 @@ static bool set_words(const ConfigOption *option, void *out, const char *text, i
   return true;
 }
 
+// Adds the numbers between commas; an empty text is a list of none.
+static bool add_reals(const ConfigOption *option, ConfigReals *list, const char *text) {
+  if (text[0] == '\0') return true;
+  for (;;) {
+    char number[64] = "";
+    size_t n = strcspn(text, ",");
+    if (n >= sizeof number || list->n == CONFIG_LIST_MAX) return false;
+    memcpy(number, text, n);
+    if (!set_real(option, &list->values[list->n], number)) return false;
+    list->n++;
+    if (text[n] == '\0') return true;
+    text += n + 1;
+  }
+}
+
+static bool set_reals(const ConfigOption *option, void *out, const char *text) {
+  ConfigReals list = {0};
+  if (!add_reals(option, &list, text)) return false;
+  memcpy(out, &list, sizeof list);
+  return true;
+}
+
+// Paths that are not empty, a comma between two.
+static bool set_paths(void *out, const char *text, int64_t size) {
+  if (size > 0 && (text[0] == ',' || text[size - 1] == ',')) return false;
+  for (int64_t i = 1; i < size; i++) {
+    if (text[i] == ',' && text[i - 1] == ',') return false;
+  }
+  bool nul = size > 0 && memchr(text, '\0', (size_t)size) != NULL;
+  return !nul && set_text(out, text, size);
+}
+
+static bool add_path(char *paths, const char *text, int64_t size) {
+  char all[CONFIG_TEXT_BYTES];
+  int64_t used = (int64_t)strlen(paths);
+  if (size == 0 || used + 1 + size >= CONFIG_TEXT_BYTES) return false;
+  memcpy(all, paths, (size_t)used);
+  if (used > 0) all[used++] = ',';
+  memcpy(all + used, text, (size_t)size);
+  return set_paths(paths, all, used + size);
+}
+
 static Status wrong_value(const ConfigOption *option, const char *text, int64_t size,
                           const char *place, Error *err) {
   return error_set(err, STATUS_USAGE, "%s: %s: expected %s, found %s", place, option->key,
@@ -220,6 +270,12 @@ Status option_set(const ConfigOption *option, RunConfig *config, const char *tex
   case OPTION_WORDS:
     ok = set_words(option, out, text, size);
     break;
+  case OPTION_REALS:
+    ok = is_short && set_reals(option, out, copy);
+    break;
+  case OPTION_PATHS:
+    ok = set_paths(out, text, size);
+    break;
   case OPTION_INT:
     ok = is_short && set_int(option, out, copy);
     break;
@@ -239,14 +295,28 @@ Status option_set(const ConfigOption *option, RunConfig *config, const char *tex
   return ok ? STATUS_OK : wrong_value(option, text, size, place, err);
 }
 
-void option_words_clear(const ConfigOption *option, RunConfig *config) {
-  memset(field(option, config), 0, sizeof(ConfigWords));
+bool option_is_list(const ConfigOption *option) {
+  return option->type == OPTION_WORDS || option->type == OPTION_REALS ||
+         option->type == OPTION_PATHS;
 }
 
-Status option_words_add(const ConfigOption *option, RunConfig *config, const char *text,
-                        int64_t size, const char *place, Error *err) {
-  bool single = memchr(text, ',', (size_t)size) == NULL;
-  if (single && add_words(option, field(option, config), text, size)) return STATUS_OK;
+void option_list_clear(const ConfigOption *option, RunConfig *config) {
+  memset(field(option, config), 0, (size_t)option->bytes);
+}
+
+Status option_list_add(const ConfigOption *option, RunConfig *config, const char *text,
+                       int64_t size, const char *place, Error *err) {
+  bool single = memchr(text, ',', (size_t)size) == NULL && memchr(text, '\0', (size_t)size) == NULL;
+  void *list = field(option, config);
+  char number[64] = "";
+  bool ok = false;
+  if (single && option->type == OPTION_WORDS) ok = add_words(option, list, text, size);
+  if (single && option->type == OPTION_PATHS) ok = add_path(list, text, size);
+  if (single && option->type == OPTION_REALS && size > 0 && size < (int64_t)sizeof number) {
+    memcpy(number, text, (size_t)size);
+    ok = add_reals(option, list, number);
+  }
+  if (ok) return STATUS_OK;
   return wrong_value(option, text, size, place, err);
 }
 
@@ -300,9 +370,19 @@ void option_print(const ConfigOption *option, const RunConfig *config, FILE *out
   const void *value = const_field(option, config);
   const ConfigShare *share = value;
   const ConfigWords *list = value;
+  const ConfigReals *reals = value;
   switch (option->type) {
   case OPTION_TEXT:
+  case OPTION_PATHS:
     print_quoted(value, out);
+    break;
+  case OPTION_REALS:
+    fputc('[', out);
+    for (int i = 0; i < reals->n; i++) {
+      fputs(i == 0 ? "" : ", ", out);
+      print_real(reals->values[i], out);
+    }
+    fputc(']', out);
     break;
   case OPTION_INT:
     fprintf(out, "%lld", (long long)*(const int64_t *)value);

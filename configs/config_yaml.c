@@ -99,18 +99,18 @@ static Status wrong_kind(Reader *r, const ConfigOption *option, const char *what
                    what);
 }
 
-static Status read_words(Reader *r, const ConfigOption *option) {
+static Status read_list(Reader *r, const ConfigOption *option) {
   Status status = STATUS_OK;
   yaml_mark_t begin = r->event.start_mark;
   bool empty = true;
-  option_words_clear(option, r->config);
+  option_list_clear(option, r->config);
   for (;;) {
     TRY(next(r));
     if (r->event.type == YAML_SEQUENCE_END_EVENT) break;
     if (r->event.type != YAML_SCALAR_EVENT) TRY(wrong_kind(r, option, found(r)));
     empty = false;
-    TRY(option_words_add(option, r->config, scalar(r), scalar_size(r),
-                         set_place(r, r->event.start_mark), r->err));
+    TRY(option_list_add(option, r->config, scalar(r), scalar_size(r),
+                        set_place(r, r->event.start_mark), r->err));
   }
   if (empty && !option->may_be_empty) {
     r->event.start_mark = begin;
@@ -124,8 +124,8 @@ done:
 static Status read_value(Reader *r, const ConfigOption *option) {
   Status status = STATUS_OK;
   TRY(next(r));
-  if (r->event.type == YAML_SEQUENCE_START_EVENT && option->type == OPTION_WORDS) {
-    return read_words(r, option);
+  if (r->event.type == YAML_SEQUENCE_START_EVENT && option_is_list(option)) {
+    return read_list(r, option);
   }
   if (r->event.type != YAML_SCALAR_EVENT) return wrong_kind(r, option, found(r));
   const char *text = scalar(r);

@@ -1,15 +1,17 @@
-// Instruction data as token ids: a file of Alpaca items becomes examples, a seed splits and orders
-// them, and a global batch becomes packed micro-batches.
+// Data to learn from as token ids: files of items become examples, a seed splits and orders them,
+// and a global batch becomes packed micro-batches.
 //
-// An example is ids = encode(prompt + answer) cut at `cutoff_len`, each marked as a label or not:
-// labels start at 0 when the prompt is trained too, else at length(encode(prompt)), both with BOS
-// in front if the tokenizer's config asks for one (template_encode). Its end, by the template:
-//   alpaca, alpaca_short, none   EOS is appended after the cut, if the last id is another and there
-//                                is room under cutoff_len                               Alpaca-LoRA
-//   alpaca_stanford              EOS is part of the text, and cut with it          Stanford's
-//   Alpaca chatml                       the frame's own <|im_end|> and newline, cut with the text
-// A tokenizer without EOS appends none. An example without any label after the shift (a prompt that
-// fills the cut) is kept out of training and counted.
+// Files hold a JSON list or JSONL of items in one of the forms of item_turns.h, or plain text; any
+// may be compressed with gzip. A name that ends in .txt (or .txt.gz) is one document of plain text;
+// so is, with DATA_FORMAT_TEXT, any file that begins with neither '[' nor '{'.
+//
+// A conversation is one example: the tokens of template_encode cut at `cutoff_len`, with its
+// answers as labels, or all of it. Where the template leaves the end to us (end_if_room), EOS is
+// appended after the cut, if the last id is another and there is room; a tokenizer without EOS
+// appends none. A document is cut into examples of cutoff_len tokens one after the other, all of
+// them labels; BOS (where the tokenizer's config asks for one) comes before the document and EOS
+// behind it, not around each example. An example's first token is no label, for nothing foretells
+// it; one without any label (a prompt that fills the cut) is kept out of training and counted.
 #ifndef VMA_DATASET_H
 #define VMA_DATASET_H
 
@@ -27,34 +29,50 @@ typedef struct Example {
 } Example;
 
 typedef struct DatasetStats {
-  int64_t items, examples;           // in the file; with at least one label
-  int64_t cut, no_label, with_input; // how many
+  int64_t items, examples;           // in the files; with at least one label
+  int64_t cut, no_label, with_input; // how many; with_input: first questions that have one
+  int64_t dropped;                   // items above cutoff_len that were left out
+  int64_t lost_end;                  // examples whose last answer lost what ends it to the cut
+  int64_t duplicates;                // examples with the tokens of an earlier one
+  int64_t unanswered;                // items whose last question has no answer and was left out
   int64_t tokens, label_tokens;      // of the examples; labels after the shift
   // Of the examples' lengths; p90 is the smallest that nine of ten do not exceed.
   int32_t shortest, median, p90, p99, longest;
 } DatasetStats;
 
+typedef struct DatasetFile {
+  char *path;
+  DataFormat format;
+  int64_t first, examples; // its examples are [first, first + examples)
+  int64_t items, tokens, label_tokens;
+} DatasetFile;
+
 typedef struct Dataset {
   int32_t *tokens; // of all examples, one after the other: ids with TOKEN_LABEL
   int64_t n_tokens;
-  Example *examples; // in the file's order
+  Example *examples; // in the files' order
   int64_t n;
+  DatasetFile *files;
+  int64_t n_files;
   DatasetStats stats;
-  char sha256[65]; // of the file's bytes
+  char sha256[65]; // of the file's bytes; of several, of their hashes one after the other
+  bool cached;     // the tokens came from the cache
 } Dataset;
 
 typedef struct DatasetOptions {
   const Template *template;
+  DataFormat format; // AUTO: by each file's first item
   int64_t cutoff_len;
+  OverLength over_length;
   bool train_on_inputs;
 } DatasetOptions;
 
-// Reads a JSON list or JSONL file (gzip or not; json_items.h) of {"instruction", "input",
-// "output"}, all texts; input may be missing or null, other fields are passed over. A wrong item is
+// Reads the files, whose paths stand in one text with a comma between two. A wrong item is
 // STATUS_DATA: path, line or offset, the item's index, the field, what was expected and found; so
-// is a file from which no example comes. STATUS_USAGE: the template's special tokens are not in the
-// tokenizer's vocabulary. On failure the Dataset is empty.
-Status dataset_load(Dataset *dataset, const char *path, const Tokenizer *tokenizer,
+// is a file without items, and data from which no example comes. STATUS_USAGE: the template's
+// special tokens are not in the tokenizer's vocabulary. On failure the Dataset is empty. Every core
+// works; what comes out does not depend on their number.
+Status dataset_load(Dataset *dataset, const char *paths, const Tokenizer *tokenizer,
                     const DatasetOptions *options, Error *err);
 void dataset_free(Dataset *dataset);
 
@@ -72,10 +90,20 @@ Status dataset_split(DatasetSplit *split, const Dataset *dataset, ConfigShare sh
                      Error *err);
 void dataset_split_free(DatasetSplit *split);
 
-// The order of an epoch: `order` [n] filled with a permutation of 0..n-1 that depends on (seed,
-// epoch, n) only; the identity without shuffling. All permutations are equally likely
-// (Fisher-Yates; the streams of the draws are in dataset_split.c).
+// An epoch takes each file's training examples `weight` times: whole times all of them, and of what
+// is left that share (rounded to the nearest count), drawn anew in each epoch. weights: one a file,
+// or none, which is 1 for all. STATUS_USAGE for another number of them, or when nothing is left.
+Status dataset_epoch_size(int64_t *n, const DatasetSplit *split, const Dataset *dataset,
+                          const ConfigReals *weights, Error *err);
+
+// `order` [n] filled with a permutation of 0..n-1 that depends on (seed, epoch, n) only; the
+// identity without shuffling. All permutations are equally likely (Fisher-Yates; the streams of the
+// draws are in dataset_split.c).
 void dataset_epoch_order(int32_t *order, int64_t n, bool shuffle, uint64_t seed, int64_t epoch);
+
+// The examples of an epoch, [dataset_epoch_size]: file by file, put into dataset_epoch_order.
+void dataset_epoch(int32_t *examples, const DatasetSplit *split, const Dataset *dataset,
+                   const ConfigReals *weights, bool shuffle, uint64_t seed, int64_t epoch);
 
 // Packing: cuts the sequences of one global batch, in order, into runs of at most micro_tokens
 // tokens (a single longer sequence is a run by itself). ends[i] = one past the last sequence of run

@@ -28,6 +28,7 @@ typedef struct Turn {
   Role role;
   const char *text;
   const char *input; // of a user's turn: what the instruction is about; NULL or "": none
+  bool unlearned;    // of an answer: it gets no labels
 } Turn;
 
 // In the texts below: BOS and EOS as ids. Special tokens are spelled out.

@@ -73,7 +73,7 @@ typedef struct Encoding {
   const Template *template;
   TokenIds *out;
   LabelMarks marks;
-  bool first; // no special token has come yet
+  TextPlace place; // of the waiting text
   char *text;
   int64_t bytes, capacity;
   bool label;     // whether what comes next is one
@@ -84,11 +84,7 @@ typedef struct Encoding {
 } Encoding;
 
 static void encode_text(const Encoding *e, int64_t bytes, TokenIds *out) {
-  if (e->first) {
-    tokenizer_encode(e->tokenizer, e->text, bytes, SPECIAL_AS_TEXT, out);
-  } else {
-    tokenizer_encode_behind(e->tokenizer, e->text, bytes, out);
-  }
+  tokenizer_encode_part(e->tokenizer, e->text, bytes, e->place, out);
 }
 
 // The number of ids of the first `bytes` of the waiting text, which has n.
@@ -128,7 +124,7 @@ static void add_special(Encoding *e, int32_t id) {
   flush(e);
   if (id < 0) return;
   token_ids_push(e->out, id | (e->label ? TOKEN_LABEL : 0));
-  e->first = false;
+  e->place = TEXT_BEHIND;
 }
 
 static void set_label(Encoding *e, bool label) {
@@ -209,7 +205,7 @@ static void add_question(Encoding *e, const Turn *turn) {
 static void add_answer(Encoding *e, const Turn *turn, bool last) {
   const Template *t = e->template;
   add_frame(e, t->answer[0]);
-  set_label(e, true);
+  set_label(e, !turn->unlearned);
   add_frame(e, t->answer[1]);
   add_turn_text(e, turn->text);
   if (!last || !t->end_if_room) add_frame(e, t->answer[2]);
@@ -248,7 +244,7 @@ void template_encode(const Tokenizer *tokenizer, const Template *template, const
                 .template = template,
                 .out = out,
                 .marks = marks,
-                .first = true,
+                .place = TEXT_BEGINS,
                 .label = all,
                 .was_label = all};
   int64_t begin = out->n;

@@ -42,7 +42,7 @@ static void replace(Text *out, const char *text, int64_t bytes, const char *from
   }
 }
 
-Text text_ops_apply(const TextOps *ops, const char *text, int64_t bytes, bool first) {
+Text text_ops_apply(const TextOps *ops, const char *text, int64_t bytes, TextPlace place) {
   Text now = {0};
   text_put(&now, text, bytes);
   for (int i = 0; i < ops->n; i++) {
@@ -52,6 +52,8 @@ Text text_ops_apply(const TextOps *ops, const char *text, int64_t bytes, bool fi
     if (op->kind == TEXT_REPLACE) {
       replace(&next, now.data, now.size, op->from, op->to);
     } else {
+      if (place == TEXT_GOES_ON) continue;
+      bool first = place == TEXT_BEGINS;
       bool has = now.size >= size && memcmp(now.data, op->to, (size_t)size) == 0;
       bool wanted =
           op->kind == TEXT_PREPEND || (!has && (op->kind == TEXT_PREPEND_UNLESS || first));

@@ -8,6 +8,13 @@
 
 enum { TEXT_OPS_MAX = 8 };
 
+// What stands before a text.
+typedef enum TextPlace {
+  TEXT_BEGINS,  // nothing
+  TEXT_BEHIND,  // a token that was cut out
+  TEXT_GOES_ON, // more text: it is a part
+} TextPlace;
+
 typedef enum TextOpKind {
   TEXT_PREPEND,        // `to` in front of a text that is not empty
   TEXT_PREPEND_UNLESS, // the same, unless the text begins with `to`
@@ -34,8 +41,8 @@ typedef struct Text {
 // Appends a change. from: NULL but for TEXT_REPLACE. At most TEXT_OPS_MAX.
 void text_ops_add(TextOps *ops, TextOpKind kind, const char *from, const char *to);
 
-// The text after all changes. `first`: it is where the whole text begins.
-Text text_ops_apply(const TextOps *ops, const char *text, int64_t bytes, bool first);
+// The text after all changes; nothing is put in front of one that goes on.
+Text text_ops_apply(const TextOps *ops, const char *text, int64_t bytes, TextPlace place);
 
 void text_ops_free(TextOps *ops);
 

@@ -185,7 +185,7 @@ static void encode_spaced(EncodeWork *work, const char *text, int64_t bytes) {
 }
 
 // A stretch of normalised text without added tokens.
-static void encode_normal(EncodeWork *work, const char *text, int64_t bytes, bool first) {
+static void encode_normal(EncodeWork *work, const char *text, int64_t bytes, TextPlace place) {
   const Tokenizer *tokenizer = work->tokenizer;
   if (bytes == 0) return;
   if (tokenizer->family == FAMILY_BYTE_BPE) {
@@ -193,54 +193,54 @@ static void encode_normal(EncodeWork *work, const char *text, int64_t bytes, boo
   } else if (tokenizer->prefix.n == 0) {
     encode_spaced(work, text, bytes);
   } else {
-    Text changed = text_ops_apply(&tokenizer->prefix, text, bytes, first);
+    Text changed = text_ops_apply(&tokenizer->prefix, text, bytes, place);
     encode_spaced(work, changed.data, changed.size);
     free(changed.data);
   }
 }
 
-typedef void (*EncodeStretch)(EncodeWork *work, const char *text, int64_t bytes, bool first,
+typedef void (*EncodeStretch)(EncodeWork *work, const char *text, int64_t bytes, TextPlace place,
                               SpecialText special);
 
 // Cuts the added tokens out and gives what is between them to `stretch`.
 static void cut_added(EncodeWork *work, const AddedTokens *added, const char *text, int64_t bytes,
-                      bool first, SpecialText special, EncodeStretch stretch) {
+                      TextPlace place, SpecialText special, EncodeStretch stretch) {
   int64_t at = 0, begin, end;
   const AddedToken *token;
   while ((token = added_tokens_next(added, text, at, bytes, special == SPECIAL_PARSED, &begin,
                                     &end)) != NULL) {
-    if (begin > at) stretch(work, text + at, begin - at, first && at == 0, special);
+    if (begin > at) stretch(work, text + at, begin - at, at == 0 ? place : TEXT_BEHIND, special);
     token_ids_push(work->out, token->id);
     at = end;
   }
-  if (at < bytes) stretch(work, text + at, bytes - at, first && at == 0, special);
+  if (at < bytes) stretch(work, text + at, bytes - at, at == 0 ? place : TEXT_BEHIND, special);
 }
 
-static void encode_late(EncodeWork *work, const char *text, int64_t bytes, bool first,
+static void encode_late(EncodeWork *work, const char *text, int64_t bytes, TextPlace place,
                         SpecialText special) {
   (void)special;
-  encode_normal(work, text, bytes, first);
+  encode_normal(work, text, bytes, place);
 }
 
-static void encode_raw(EncodeWork *work, const char *text, int64_t bytes, bool first,
+static void encode_raw(EncodeWork *work, const char *text, int64_t bytes, TextPlace place,
                        SpecialText special) {
   const Tokenizer *tokenizer = work->tokenizer;
   Text changed = {0};
   if (tokenizer->normalizer.n > 0) {
-    changed = text_ops_apply(&tokenizer->normalizer, text, bytes, first);
+    changed = text_ops_apply(&tokenizer->normalizer, text, bytes, place);
     text = changed.data;
     bytes = changed.size;
   }
-  cut_added(work, &tokenizer->added_late, text, bytes, first, special, encode_late);
+  cut_added(work, &tokenizer->added_late, text, bytes, place, special, encode_late);
   free(changed.data);
 }
 
-static void encode(const Tokenizer *tokenizer, const char *text, int64_t bytes, bool first,
+static void encode(const Tokenizer *tokenizer, const char *text, int64_t bytes, TextPlace place,
                    SpecialText special, TokenIds *out) {
   CHECK(bytes >= 0 && (text != NULL || bytes == 0), "a text of %lld bytes", (long long)bytes);
   EncodeWork work = {.tokenizer = tokenizer, .out = out};
   char *repaired = utf8_repair(text, bytes, &bytes);
-  cut_added(&work, &tokenizer->added, repaired != NULL ? repaired : text, bytes, first, special,
+  cut_added(&work, &tokenizer->added, repaired != NULL ? repaired : text, bytes, place, special,
             encode_raw);
   free(repaired);
   merge_queue_free(&work.queue);
@@ -248,12 +248,12 @@ static void encode(const Tokenizer *tokenizer, const char *text, int64_t bytes, 
 
 void tokenizer_encode(const Tokenizer *tokenizer, const char *text, int64_t bytes,
                       SpecialText special, TokenIds *out) {
-  encode(tokenizer, text, bytes, true, special, out);
+  encode(tokenizer, text, bytes, TEXT_BEGINS, special, out);
 }
 
-void tokenizer_encode_behind(const Tokenizer *tokenizer, const char *text, int64_t bytes,
-                             TokenIds *out) {
-  encode(tokenizer, text, bytes, false, SPECIAL_AS_TEXT, out);
+void tokenizer_encode_part(const Tokenizer *tokenizer, const char *text, int64_t bytes,
+                           TextPlace place, TokenIds *out) {
+  encode(tokenizer, text, bytes, place, SPECIAL_AS_TEXT, out);
 }
 
 // The same of one table.

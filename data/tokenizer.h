@@ -14,6 +14,7 @@
 
 #include "error.h"
 #include "gguf.h"
+#include "text_ops.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -66,10 +67,10 @@ const char *tokenizer_kind(const Tokenizer *tokenizer);
 void tokenizer_encode(const Tokenizer *tokenizer, const char *text, int64_t bytes,
                       SpecialText special, TokenIds *out);
 
-// The same, special tokens as text, for a text that goes on behind a special token: some tokenizers
-// put a space in front of a text only where all of it begins.
-void tokenizer_encode_behind(const Tokenizer *tokenizer, const char *text, int64_t bytes,
-                             TokenIds *out);
+// The same, special tokens as text, for a part of a text: some tokenizers put a space in front of a
+// text where all of it begins, or behind a special token too.
+void tokenizer_encode_part(const Tokenizer *tokenizer, const char *text, int64_t bytes,
+                           TextPlace place, TokenIds *out);
 
 // The id of the first special token that the text spells, with its place [*begin, *end); -1: none.
 int32_t tokenizer_next_special(const Tokenizer *tokenizer, const char *text, int64_t bytes,

@@ -54,7 +54,9 @@ Status prompt_encode(const PromptRequest *r, const Engine *e, TemplateKind kind,
     if (tokenizer_adds_bos(t)) token_ids_push(ids, tokenizer_bos(t));
     tokenizer_encode(t, r->prompt, r->prompt_bytes, SPECIAL_AS_TEXT, ids);
   } else {
-    Turn turn = {ROLE_USER, r->prompt != NULL ? r->prompt : r->instruction, r->input};
+    Turn turn = {.role = ROLE_USER,
+                 .text = r->prompt != NULL ? r->prompt : r->instruction,
+                 .input = r->input};
     template_encode(t, template_builtin(kind), &turn, 1, MARK_NOTHING, ids);
   }
   if (ids->n == before) {

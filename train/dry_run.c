@@ -36,7 +36,7 @@ static Status data_inputs(DataOutline *outline, const RunConfig *c, Error *err) 
   TRY(tokenizer_open(&tokenizer, c->model.path, err));
   TRY(run_read_data(&data, &split, c, tokenizer, err));
   *outline = data_outline(c, &data);
-  outline->train = split.n_train;
+  TRY(dataset_epoch_size(&outline->train, &split, &data, &c->data.weights, err));
   outline->held_out = split.n_held_out;
 done:
   dataset_split_free(&split);

@@ -95,9 +95,9 @@ done:
 // The examples of the next global batch; the last one of an epoch may be smaller.
 static int64_t next_batch(Run *run) {
   int64_t epoch = run->step / run->per_epoch, size = run->config.train.batch_size;
-  int64_t first = run->step % run->per_epoch * size, n = run->split.n_train - first;
+  int64_t first = run->step % run->per_epoch * size, n = run->epoch_size - first;
   if (epoch != run->order_epoch) {
-    run_epoch_order(run->order, &run->config, &run->data, &run->split, epoch,
+    run_epoch_order(run->order, run->epoch_size, &run->config, &run->data, &run->split, epoch,
                     run->config.data.group_by_length);
     run->order_epoch = epoch;
   }

@@ -3,10 +3,9 @@
 
 #include "length_groups.h"
 
-void run_epoch_order(int32_t *order, const RunConfig *config, const Dataset *data,
+void run_epoch_order(int32_t *order, int64_t n, const RunConfig *config, const Dataset *data,
                      const DatasetSplit *split, int64_t epoch, bool by_length) {
-  dataset_epoch_order(order, split->n_train, config->data.shuffle, (uint64_t)config->train.seed,
-                      epoch);
-  for (int64_t i = 0; i < split->n_train; i++) order[i] = split->train[order[i]];
-  if (by_length) length_groups_make(order, split->n_train, data, config->train.batch_size);
+  dataset_epoch(order, split, data, &config->data.weights, config->data.shuffle,
+                (uint64_t)config->train.seed, epoch);
+  if (by_length) length_groups_make(order, n, data, config->train.batch_size);
 }

@@ -51,7 +51,8 @@ typedef struct Run {
   RunBest best;
   int64_t skipped_in_row; // newest steps that were not finite
   bool file_stop;         // the file STOP was found
-  int32_t *order;         // [n_train] examples in the order of `order_epoch`
+  int64_t epoch_size;     // examples
+  int32_t *order;         // [epoch_size] examples in the order of `order_epoch`
   int32_t *batch;         // [batch_size] examples
   int64_t order_epoch;
 } Run;
@@ -91,9 +92,9 @@ Status run_make_trainer(Run *run, Error *err);
 // Weights, adapters and, when going on, the checkpoint.
 Status run_fill_model(Run *run, Error *err);
 
-// run_order.c: the examples [n_train] in the order in which the epoch takes them, with
+// run_order.c: the n = dataset_epoch_size examples in the order in which the epoch takes them, with
 // data.group_by_length as by_length says.
-void run_epoch_order(int32_t *order, const RunConfig *config, const Dataset *data,
+void run_epoch_order(int32_t *order, int64_t n, const RunConfig *config, const Dataset *data,
                      const DatasetSplit *split, int64_t epoch, bool by_length);
 
 // run_loop.c: from run->step to the end.

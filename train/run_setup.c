@@ -42,7 +42,9 @@ Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *c,
                      const Tokenizer *tokenizer, Error *err) {
   Status status = STATUS_OK;
   DatasetOptions options = {.template = template_builtin(c->data.template_kind),
+                            .format = c->data.format,
                             .cutoff_len = c->data.cutoff_len,
+                            .over_length = c->data.over_length,
                             .train_on_inputs = c->data.train_on_inputs};
   TRY(dataset_load(data, c->data.path, tokenizer, &options, err));
   TRY(dataset_split(split, data, c->data.val_set_size, (uint64_t)c->train.seed, err));
@@ -68,7 +70,10 @@ done:
 Status run_plan_course(Run *run, Error *err) {
   const RunConfig *c = &run->config;
   int64_t batch = c->train.batch_size;
-  run->per_epoch = (run->split.n_train + batch - 1) / batch;
+  Status status =
+      dataset_epoch_size(&run->epoch_size, &run->split, &run->data, &c->data.weights, err);
+  if (status != STATUS_OK) return status;
+  run->per_epoch = (run->epoch_size + batch - 1) / batch;
   run->total = c->train.max_steps > 0 ? c->train.max_steps : c->train.epochs * run->per_epoch;
   if (run->total > INT32_MAX) {
     return error_set(err, STATUS_USAGE, "train.epochs: %" PRId64 " steps in all; at most %d are",
@@ -81,10 +86,10 @@ Status run_plan_course(Run *run, Error *err) {
                                                 : "train.eval_steps is 0");
   }
   run->warmup = schedule_warmup(c->train.warmup_steps, c->train.warmup_ratio, run->total);
-  run->order = malloc((size_t)run->split.n_train * sizeof *run->order);
+  run->order = malloc((size_t)run->epoch_size * sizeof *run->order);
   run->batch = malloc((size_t)batch * sizeof *run->batch);
   CHECK(run->order != NULL && run->batch != NULL, "no memory for %lld examples",
-        (long long)run->split.n_train);
+        (long long)run->epoch_size);
   return STATUS_OK;
 }
 
@@ -148,7 +153,7 @@ static Status make_plan(Run *run, Error *err) {
   Status status = STATUS_OK;
   Device device;
   DataOutline outline = data_outline(&run->config, &run->data);
-  outline.train = run->split.n_train;
+  outline.train = run->epoch_size;
   outline.held_out = run->split.n_held_out;
   TRY(device_measure(&device, run->be, &run->config, &run->model.config, &outline, err));
   TRY(plan_make(&run->plan, &run->config, &run->model.config, &outline, &device, err));

@@ -12,11 +12,19 @@ static int descending(const void *a, const void *b) {
   return (x < y) - (x > y);
 }
 
-static int64_t sum_of_largest(int32_t *values, int64_t n, int64_t k) {
+// The sum of the k largest, when each of the n values is there `copies` times.
+static int64_t sum_of_largest(int32_t *values, int64_t n, int64_t copies, int64_t k) {
   qsort(values, (size_t)n, sizeof *values, descending);
   int64_t sum = 0;
-  for (int64_t i = 0; i < n && i < k; i++) sum += values[i];
+  for (int64_t i = 0; i < n * copies && i < k; i++) sum += values[i / copies];
   return sum;
+}
+
+// How often an epoch, and so a batch, may hold one example.
+static int64_t most_copies(const ConfigReals *weights) {
+  double most = 1;
+  for (int i = 0; i < weights->n; i++) most = fmax(most, weights->values[i]);
+  return (int64_t)ceil(most);
 }
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -30,7 +38,7 @@ static int64_t rank_batch(const RunConfig *config) {
 
 DataOutline data_outline(const RunConfig *config, const Dataset *data) {
   CHECK(data->n > 0, "no examples");
-  int64_t batch = rank_batch(config), labelled = 0;
+  int64_t batch = rank_batch(config), copies = most_copies(&config->data.weights), labelled = 0;
   int32_t *lengths = malloc((size_t)data->n * sizeof *lengths);
   int32_t *labels = malloc((size_t)data->n * sizeof *labels);
   CHECK(lengths != NULL && labels != NULL, "no memory for %lld lengths", (long long)data->n);
@@ -42,8 +50,8 @@ DataOutline data_outline(const RunConfig *config, const Dataset *data) {
   DataOutline o = {.train = data->n,
                    .mean_len = (double)data->n_tokens / (double)data->n,
                    .mean_labels = (double)labelled / (double)data->n,
-                   .batch_tokens = sum_of_largest(lengths, data->n, batch),
-                   .batch_labels = sum_of_largest(labels, data->n, batch)};
+                   .batch_tokens = sum_of_largest(lengths, data->n, copies, batch),
+                   .batch_labels = sum_of_largest(labels, data->n, copies, batch)};
   o.longest = lengths[0];
   o.shortest = lengths[data->n - 1];
   free(lengths);

@@ -1,5 +1,5 @@
-// A file's content, read once from front to back; what gzip has compressed is expanded to an unnamed
-// file in $TMPDIR (or /tmp) first, so that it is pages of a file either way, not memory.
+// A file's content, read once from front to back; what gzip has compressed is expanded to an
+// unnamed file in $TMPDIR (or /tmp) first, so that it is pages of a file either way, not memory.
 #ifndef VMA_EXPANDED_FILE_H
 #define VMA_EXPANDED_FILE_H
 

@@ -17,9 +17,9 @@ struct JsonItems {
   bool list;
   bool finished;
   json_t *value;
-  int64_t index;        // of the next item
-  int64_t line;         // of line_pos
-  int64_t line_pos;     // newlines before it are counted in `line`
+  int64_t index;    // of the next item
+  int64_t line;     // of line_pos
+  int64_t line_pos; // newlines before it are counted in `line`
 };
 
 // The fault that the key before `pos` is its object's second of that name. No value precedes it, so

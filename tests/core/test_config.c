@@ -32,8 +32,8 @@ static void test_every_key_is_read(void) {
   static const char text[] =
       "# a comment\n"
       "model:\n  path: \"a \\u00e9\\\"b\"\n  preset: llama-7b\n  hash: abc\n  dtype: f32\n"
-      "data: {path: 'it''s', sha256: def, format: alpaca, template: chatml, template_file: "
-      "t.json,\n"
+      "data: {path: ['it''s', b], weights: [2, 0.5], sha256: def, format: alpaca,\n"
+      "       template: chatml, template_file: t.json,\n"
       "       cutoff_len: 77, over_length: drop, train_on_inputs: true, val_set_size: 200,\n"
       "       shuffle: false, group_by_length: true, cache_dir: \"off\"}\n"
       "method: full\n"
@@ -56,7 +56,7 @@ static void test_every_key_is_read(void) {
   Error err = {0};
   EXPECT(read_text(&c, text, &err) == STATUS_OK, "%s", err.message);
   EXPECT(strcmp(c.model.path, "a \xC3\xA9\"b") == 0 && c.model.dtype == DT_F32);
-  EXPECT(strcmp(c.data.path, "it's") == 0 && c.data.format == DATA_FORMAT_ALPACA);
+  EXPECT(strcmp(c.data.path, "it's,b") == 0 && c.data.format == DATA_FORMAT_ALPACA);
   EXPECT(c.data.template_kind == TEMPLATE_CHATML && c.data.cutoff_len == 77);
   EXPECT(c.data.train_on_inputs && !c.data.shuffle);
   EXPECT(c.data.val_set_size.count == 200 && c.data.val_set_size.fraction == 0);
@@ -82,6 +82,7 @@ static void test_every_key_is_read(void) {
   EXPECT(c.train.freeze.n == 1 && c.train.grad_dtype == DT_BF16 && c.train.checkpoint_blocks == 14);
   EXPECT(!c.output.best && !c.output.report && c.output.samples == 4 && c.dist.ranks == 5);
   EXPECT(c.dist.shard == SHARD_GRADIENTS && strcmp(c.plan.device, "h100") == 0);
+  EXPECT(c.data.weights.n == 2 && c.data.weights.values[0] == 2 && c.data.weights.values[1] == 0.5);
   EXPECT(c.plan.mean_len == 15 && c.plan.examples == 16);
 
   char *dump = config_dump(&c, false);
@@ -202,6 +203,17 @@ static const Bad bad_texts[] = {
     {"lora:\n  targets: q_proj,,v_proj\n", "f.yaml:2:12: lora.targets:"},
     {"lora:\n  targets: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q]\n",
      "f.yaml:2:61: lora.targets:"},
+    {"data: {path: [a, 'b,c']}\n", "f.yaml:1:18: data.path: expected one or more paths without "},
+    {"data: {path: []}\n", "f.yaml:1:14: data.path: expected one or more paths"},
+    {"data: {path: [a, '']}\n", "f.yaml:1:18: data.path: expected one or more paths"},
+    {"data: {path: 'a,,b'}\n", "f.yaml:1:14: data.path: expected one or more paths"},
+    {"data: {path: ',a'}\n", "f.yaml:1:14: data.path: expected one or more paths"},
+    {"data: {weights: [1, 0]}\n", "f.yaml:1:21: data.weights: expected at most 16 numbers, each "
+                                  "above 0 and at most 1000, found "},
+    {"data: {weights: [1, x]}\n", "f.yaml:1:21: data.weights: expected at most 16 numbers"},
+    {"data: {weights: '1,,2'}\n", "f.yaml:1:17: data.weights: expected at most 16 numbers"},
+    {"data: {weights: [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}\n",
+     "f.yaml:1:50: data.weights: expected at most 16 numbers"},
     // YAML that is refused, or none
     {"method: &a lora\n", "f.yaml:1:9: anchors"},
     {"train: &a\n  lr: 1\n", "f.yaml:1:8: anchors"},

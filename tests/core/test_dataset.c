@@ -220,7 +220,7 @@ static const Bad bads[] = {
     {" \n\n", ": expected a JSON list or one JSON object a line, found an empty file"},
     {"\"text\"", ":1:1: expected a JSON list"},
     {"instruction,output\na,b\n", ":1:1: expected a JSON list"},
-    {"[]", ": expected items with instruction and output, found none"},
+    {"[]", ": expected items to learn from, found none"},
     {"{\"data\":[" GOOD "]}",
      ":1: item 0: expected a text \"instruction\", found no such field in"},
     {"[" GOOD ",\n7]",
@@ -273,8 +273,12 @@ static void test_bad_files(void) {
   EXPECT(strncmp(err.message, "no/such.json", 12) == 0, "%s", err.message);
   options.cutoff_len = 5; // fewer tokens than the prompt has
   EXPECT(dataset_load(&d, put(GOOD "\n", sizeof GOOD), tokenizer, &options, &err) == STATUS_DATA);
-  EXPECT(strstr(err.message, "fill data.cutoff_len = 5 tokens in all 1 items") != NULL, "%s",
-         err.message);
+  EXPECT(
+      strstr(
+          err.message,
+          "no example is left of all 1 items: in 1 the prompt fills data.cutoff_len = 5 tokens") !=
+          NULL,
+      "%s", err.message);
   tokenizer_close(tokenizer);
   tokenizer = open_tokenizer("spm");
   options = (DatasetOptions){.template = template_builtin(TEMPLATE_CHATML), .cutoff_len = 99};

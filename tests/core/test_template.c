@@ -89,7 +89,7 @@ static const Case cases[] = {
 static void test_items(void) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     const Case *c = &cases[i];
-    Turn turns[] = {{ROLE_USER, "I?", c->input}, {ROLE_ASSISTANT, "Yes", NULL}};
+    Turn turns[] = {{ROLE_USER, "I?", c->input, false}, {ROLE_ASSISTANT, "Yes", NULL, false}};
     char text[2000], labels[100];
     expect_text("prompt", c->kind, turns, 1, c->prompt, "");
     const char *lead = c->kind == TEMPLATE_LLAMA2 ? " " : "";
@@ -149,9 +149,10 @@ static const Conversation conversations[] = {
 };
 
 static void test_conversations(void) {
-  static const Turn turns[] = {{ROLE_SYSTEM, "Be brief.", NULL}, {ROLE_USER, "Q1", NULL},
-                               {ROLE_ASSISTANT, "A1", NULL},     {ROLE_USER, "Q2", NULL},
-                               {ROLE_ASSISTANT, "A2", NULL},     {ROLE_USER, "Q3", NULL}};
+  static const Turn turns[] = {
+      {ROLE_SYSTEM, "Be brief.", NULL, false}, {ROLE_USER, "Q1", NULL, false},
+      {ROLE_ASSISTANT, "A1", NULL, false},     {ROLE_USER, "Q2", NULL, false},
+      {ROLE_ASSISTANT, "A2", NULL, false},     {ROLE_USER, "Q3", NULL, false}};
   for (size_t i = 0; i < sizeof conversations / sizeof *conversations; i++) {
     const Conversation *c = &conversations[i];
     expect_text("with a system text", c->kind, turns, 6, c->with_system, c->labels);
@@ -168,7 +169,8 @@ static void test_any_text(void) {
   enum { N = sizeof texts / sizeof *texts };
   for (int i = 0; i < N; i++) {
     char text[500], labels[100];
-    Turn turns[] = {{ROLE_USER, texts[i], NULL}, {ROLE_ASSISTANT, texts[(i + 3) % N], NULL}};
+    Turn turns[] = {{ROLE_USER, texts[i], NULL, false},
+                    {ROLE_ASSISTANT, texts[(i + 3) % N], NULL, false}};
     snprintf(text, sizeof text,
              "%s<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n%s<|im_end|>\n", SYSTEM,
              turns[0].text, turns[1].text);

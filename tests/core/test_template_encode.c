@@ -22,7 +22,7 @@ static void expect_ids(const char *what, TokenIds got, TokenIds expected) {
 static TokenIds encode(TemplateKind kind, const char *instruction, const char *input,
                        const char *answer) {
   TokenIds ids = {0};
-  Turn turns[] = {{ROLE_USER, instruction, input}, {ROLE_ASSISTANT, answer, NULL}};
+  Turn turns[] = {{ROLE_USER, instruction, input, false}, {ROLE_ASSISTANT, answer, NULL, false}};
   template_encode(tokenizer, template_builtin(kind), turns, answer != NULL ? 2 : 1, MARK_NOTHING,
                   &ids);
   return ids;
@@ -95,8 +95,8 @@ static void test_users_text_stays_text(void) {
 static void test_appends(void) {
   TokenIds ids = {0};
   token_ids_push(&ids, 77);
-  template_encode(tokenizer, template_builtin(TEMPLATE_NONE), &(Turn){ROLE_USER, "a", NULL}, 1,
-                  MARK_NOTHING, &ids);
+  template_encode(tokenizer, template_builtin(TEMPLATE_NONE), &(Turn){ROLE_USER, "a", NULL, false},
+                  1, MARK_NOTHING, &ids);
   EXPECT(ids.n == 3 && ids.ids[0] == 77); // "a\n"
   token_ids_free(&ids);
 }
