@@ -121,6 +121,14 @@ void dataset_free(Dataset *dataset) {
   *dataset = (Dataset){0};
 }
 
+const DatasetFile *dataset_file_of(const Dataset *dataset, int64_t example) {
+  for (int64_t i = 0; i < dataset->n_files; i++) {
+    const DatasetFile *file = &dataset->files[i];
+    if (example >= file->first && example < file->first + file->examples) return file;
+  }
+  return NULL;
+}
+
 void dataset_mark(Dataset *dataset, int64_t example, int32_t start) {
   Example *e = &dataset->examples[example];
   int32_t *tokens = dataset->tokens + e->first;

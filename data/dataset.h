@@ -76,6 +76,9 @@ Status dataset_load(Dataset *dataset, const char *paths, const Tokenizer *tokeni
                     const DatasetOptions *options, Error *err);
 void dataset_free(Dataset *dataset);
 
+// The file that the example comes from; NULL for a data set made by hand.
+const DatasetFile *dataset_file_of(const Dataset *dataset, int64_t example);
+
 // Makes labels of an example's tokens from `start` on, and of no other; the first token stays none.
 void dataset_mark(Dataset *dataset, int64_t example, int32_t start);
 

@@ -73,7 +73,7 @@ static void print_token(const Showing *s, int32_t place, int32_t token, const To
 static void print_example(const Showing *s, int64_t number, int64_t n, int32_t example) {
   const Example *e = &s->data.examples[example];
   printf("# example %" PRId64 " of %" PRId64 ": item %d of %s; %d tokens, %d of them labels",
-         number, n, e->item, s->config->data.path, e->n, e->n_labels);
+         number, n, e->item, dataset_file_of(&s->data, example)->path, e->n, e->n_labels);
   if (e->cut) printf("; cut at data.cutoff_len=%" PRId64, s->config->data.cutoff_len);
   printf("\n");
   TokenStream stream;
@@ -90,11 +90,13 @@ static void print_example(const Showing *s, int64_t number, int64_t n, int32_t e
 }
 
 static Status print_examples(const Showing *s, int64_t n, Error *err) {
-  int64_t tokens = 0, labels = 0;
-  int32_t *order = malloc((size_t)s->split.n_train * sizeof *order);
-  CHECK(order != NULL, "no memory for %lld examples", (long long)s->split.n_train);
-  run_epoch_order(order, s->config, &s->data, &s->split, 0, s->config->data.group_by_length);
-  if (n > s->split.n_train) n = s->split.n_train;
+  int64_t tokens = 0, labels = 0, size;
+  Status status = dataset_epoch_size(&size, &s->split, &s->data, &s->config->data.weights, err);
+  if (status != STATUS_OK) return status;
+  int32_t *order = malloc((size_t)size * sizeof *order);
+  CHECK(order != NULL, "no memory for %lld examples", (long long)size);
+  run_epoch_order(order, size, s->config, &s->data, &s->split, 0, s->config->data.group_by_length);
+  if (n > size) n = size;
   printf("# place, id, token; * and its colour: a label, which the model learns to foretell from "
          "all before it\n\n");
   for (int64_t i = 0; i < n; i++) {
@@ -104,7 +106,7 @@ static Status print_examples(const Showing *s, int64_t n, Error *err) {
   }
   printf("# shown: %" PRId64 " of %" PRId64 " training examples, %" PRId64 " tokens, %" PRId64
          " of them labels\n",
-         n, s->split.n_train, tokens, labels);
+         n, size, tokens, labels);
   free(order);
   if (fflush(stdout) == 0 && !ferror(stdout)) return STATUS_OK;
   return error_set(err, STATUS_IO, "standard output cannot be written");

@@ -340,6 +340,7 @@ static void test_files(void) {
   EXPECT(d.files[1].first == 20 && d.files[1].examples == 40 && d.files[1].items == 40);
   EXPECT(d.files[2].format == DATA_FORMAT_TEXT && d.examples[60].item == 0);
   EXPECT(d.examples[20].item == 0 && d.examples[59].item == 39);
+  EXPECT(dataset_file_of(&d, 19) == &d.files[0] && dataset_file_of(&d, 20) == &d.files[1]);
   EXPECT(d.files[0].tokens == a.n_tokens && d.files[0].label_tokens == a.stats.label_tokens);
   EXPECT(d.files[0].tokens + d.files[1].tokens + d.files[2].tokens == d.n_tokens);
   EXPECT(memcmp(d.tokens, a.tokens, (size_t)a.n_tokens * sizeof *a.tokens) == 0);
