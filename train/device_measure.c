@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "free_memory.h"
+#include "progress.h"
 #include "train_model.h"
 
 #include <stdio.h>
@@ -14,11 +15,13 @@ enum {
   LAYERS = 1,
   VOCAB_MOST = 4096,
   WIDTH_MOST = 1024, // wider products are no faster
-  REPEATS = 3,       // the first one, which makes primitives and scratch, does not count
+  REPEATS_LEAST = 3, // the first one, which makes primitives and scratch, does not count
+  REPEATS_MOST = 8,
   ROWS_LEAST = 64,
 };
 // Of one repeat: some hundred rows, as products of few rows are slower.
 static const double flops_wanted = 2e10;
+static const double seconds_enough = 0.4;
 
 // The run's model with few layers and tokens; a very wide one narrowed in all its parts alike.
 static LlamaConfig small_model(const LlamaConfig *llama) {
@@ -98,7 +101,9 @@ static Status drill(OpRates *rates, Trainer *trainer, Backend *meter, Error *err
   TRY(memory_open(&memory, meter, &plan, err));
   trainer_place(trainer, meter, &memory);
   fill_weights(trainer->model, meter);
-  for (int i = 0; i < REPEATS; i++) {
+  double began = clock_seconds();
+  for (int i = 0; i < REPEATS_MOST; i++) {
+    if (i >= REPEATS_LEAST && clock_seconds() - began > seconds_enough) break;
     backend_costs_clear(meter);
     trainer_drill(trainer, &trainer->bounds, true);
     trainer_drill_update(trainer);

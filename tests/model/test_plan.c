@@ -203,6 +203,35 @@ static void time_is_counted(void) {
   EXPECT(fabs(twice.time.one_step / t->one_step - 2) < 0.05);
 }
 
+// The micro-batches of a step, against packing drawn lengths.
+static void packs_are_as_many_as_planned(void) {
+  enum { SEQUENCES = 64, STEPS = 300 };
+  Rng rng = {.key = 5};
+  for (int64_t micro = 512; micro <= 16384; micro *= 2) {
+    int64_t packs = 0, tokens = 0, ends[SEQUENCES];
+    for (int step = 0; step < STEPS; step++) {
+      int32_t lengths[SEQUENCES];
+      for (int i = 0; i < SEQUENCES; i++) {
+        double drawn = exp(5.2 + 0.6 * rng_normal(&rng)); // mean about 217, as instructions have it
+        lengths[i] = drawn < 20 ? 20 : drawn > 512 ? 512 : (int32_t)drawn;
+        tokens += lengths[i];
+      }
+      packs += pack_runs(ends, lengths, SEQUENCES, micro);
+    }
+    double mean = (double)packs / STEPS;
+    char mean_len[48], micro_tokens[48];
+    snprintf(mean_len, sizeof mean_len, "plan.mean_len=%lld",
+             (long long)(tokens / (STEPS * SEQUENCES)));
+    snprintf(micro_tokens, sizeof micro_tokens, "train.micro_tokens=%lld", (long long)micro);
+    RunConfig c;
+    RunPlan plan;
+    PLAN_OF(&plan, &c, "model.preset=smollm2-135m", "plan.device=h100", "train.batch_size=64",
+            mean_len, micro_tokens);
+    EXPECT(fabs(plan.time.micro_batches / mean - 1) < 0.15, "%lld: %.2f planned, %.2f packed",
+           (long long)micro, plan.time.micro_batches, mean);
+  }
+}
+
 static void ranks_share(void) {
   static const char *const shards[] = {"none", "optimizer", "gradients", "weights"};
   RunConfig c;
@@ -340,6 +369,7 @@ int main(void) {
   RUN(high_water_marks_are_the_plan);
   RUN(lines_add_up);
   RUN(time_is_counted);
+  RUN(packs_are_as_many_as_planned);
   RUN(ranks_share);
   RUN(full_states_of_four_ranks);
   RUN(recipes_fit);
