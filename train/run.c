@@ -5,6 +5,7 @@
 #include "run_parts.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -45,7 +46,9 @@ Status train_run(const RunConfig *config, const volatile sig_atomic_t *stop, Err
   TRY(run_load_data(run, err));
   TRY(run_plan_course(run, err));
   TRY(show_config(config, err));
-  show_data(run);
+  print_data(run, stdout);
+  printf("\n");
+  fflush(stdout);
   TRY(run_open_backend(run, err));
   TRY(run_make_trainer(run, err));
   TRY(run_fill_model(run, err));

@@ -2,6 +2,7 @@
 #include "run_parts.h"
 
 #include "checkpoint_folder.h"
+#include "run_samples.h"
 #include "schedule.h"
 
 #include <inttypes.h>
@@ -170,6 +171,7 @@ static Status stopped(Run *run, Error *err) {
 Status run_loop(Run *run, Error *err) {
   Status status = STATUS_OK;
   progress_start(&run->progress, run->step, run->total, run->per_epoch);
+  if (run->step == 0) TRY(run_answer_samples(run, false, err));
   if (eval_due(run) && !run->evaluated) TRY(evaluate(run, err));
   while (!run_ends(run) && !stop_wanted(run)) {
     TRY(one_step(run, err));

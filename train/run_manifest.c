@@ -6,6 +6,7 @@
 #include "file_hash.h"
 #include "history.h"
 #include "mapped_file.h"
+#include "run_report.h"
 #include "standard_time.h"
 
 #include <dirent.h>
@@ -144,6 +145,7 @@ static json_t *files_json(const Run *run) {
   json_t *files = json_object();
   add_file(files, dir, "config.yaml");
   add_file(files, dir, "metrics.jsonl");
+  add_file(files, dir, "samples.json");
   add_file(files, dir, "report.html");
   add_folder(files, dir, "adapter");
   add_folder(files, dir, "model");
@@ -196,8 +198,12 @@ Status run_end(Run *run, Status status, Error *err) {
   const char *state = status == STATUS_OK          ? "finished"
                       : status == STATUS_TEMPORARY ? "stopped"
                                                    : "failed";
+  const char *message = status == STATUS_OK ? "" : err->message;
+  Status written = STATUS_OK;
   if (!run->opened) return status;
-  Status written = run_write_manifest(run, state, status == STATUS_OK ? "" : err->message, &other);
+  // The report first: the manifest has its hash.
+  if (run->config.output.report) written = run_write_report(run, state, message, &other);
+  if (written == STATUS_OK) written = run_write_manifest(run, state, message, &other);
   if (status != STATUS_OK || written == STATUS_OK) return status; // the first error stands
   *err = other;
   return written;

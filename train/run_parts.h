@@ -11,6 +11,8 @@
 #include "train_model.h"
 #include "trainer.h"
 
+#include <stdio.h>
+
 // The best held-out loss so far.
 typedef struct RunBest {
   double loss;
@@ -51,6 +53,7 @@ typedef struct Run {
   RunBest best;
   int64_t skipped_in_row; // newest steps that were not finite
   bool file_stop;         // the file STOP was found
+  double sample_seconds;  // that the sample answers took
   int64_t epoch_size;     // examples
   int32_t *order;         // [epoch_size] examples in the order of `order_epoch`
   int32_t *batch;         // [batch_size] examples
@@ -127,6 +130,7 @@ Status run_write_result(Run *run, Error *err);
 
 // run_show.c
 Status show_config(const RunConfig *config, Error *err);
-void show_data(const Run *run);
+// Statistics of the data.
+void print_data(const Run *run, FILE *to);
 
 #endif

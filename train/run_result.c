@@ -3,6 +3,7 @@
 
 #include "checkpoint_folder.h"
 #include "llama_save.h"
+#include "run_samples.h"
 #include "tokenizer_save.h"
 
 #include <inttypes.h>
@@ -77,6 +78,7 @@ Status run_write_result(Run *run, Error *err) {
   const char *what = full ? "model" : "adapter";
   char *path = text_format("%s/%s", dir, what);
   TRY(full ? replace_model(run, path, err) : write_adapter(run, path, err));
+  TRY(run_answer_samples(run, true, err));
   show_end(run);
   printf("%s: %s (the weights after step %" PRId64 ")\n", what, path, run->step);
   if (best->lost) {
@@ -88,6 +90,7 @@ Status run_write_result(Run *run, Error *err) {
   } else if (best->step > 0 && run->config.output.best) {
     printf("best: %s/best (step %" PRId64 ", held-out loss %.4f)\n", dir, best->step, best->loss);
   }
+  if (run->config.output.report) printf("report: %s/report.html\n", dir);
   PlanUse use = plan_use(&run->memory);
   int64_t steps = run->step - run->progress.first; // of this process
   if (steps > 0) use.step_seconds = run->progress.seconds / (double)steps;

@@ -17,51 +17,51 @@ Status show_config(const RunConfig *config, Error *err) {
 }
 
 // What a framework that pads would spend on it; packed sequences spend none.
-static void show_padding(const Run *run) {
+static void print_padding(const Run *run, FILE *to) {
   int64_t batch = run->config.train.batch_size, n = run->epoch_size;
   double share[2];
   for (int grouped = 0; grouped < 2; grouped++) {
     run_epoch_order(run->order, n, &run->config, &run->data, &run->split, 0, grouped);
     share[grouped] = length_groups_padding(run->order, n, &run->data, batch);
   }
-  printf("padding          none; batches of %" PRId64
-         " padded to their longest would be %.1f %% padding, grouped by length %.1f %%\n",
-         batch, 100 * share[0], 100 * share[1]);
+  fprintf(to,
+          "padding          none; batches of %" PRId64
+          " padded to their longest would be %.1f %% padding, grouped by length %.1f %%\n",
+          batch, 100 * share[0], 100 * share[1]);
 }
 
-static void show_files(const Run *run) {
+static void print_files(const Run *run, FILE *to) {
   const Dataset *d = &run->data;
   const ConfigReals *weights = &run->config.data.weights;
   for (int64_t i = 0; d->n_files > 1 && i < d->n_files; i++) {
     const DatasetFile *f = &d->files[i];
-    printf("file             %s: %" PRId64 " items, %" PRId64 " examples, %" PRId64
+    fprintf(to, "file             %s: %" PRId64 " items, %" PRId64 " examples, %" PRId64
            " tokens (%" PRId64 " labels), taken %g times an epoch\n",
            f->path, f->items, f->examples, f->tokens, f->label_tokens,
            weights->n > 0 ? weights->values[i] : 1.0);
   }
 }
 
-void show_data(const Run *run) {
+void print_data(const Run *run, FILE *to) {
   const DatasetStats *s = &run->data.stats;
-  printf("# data: %s\n", run->config.data.path);
-  show_files(run);
-  printf("items            %" PRId64 " (%" PRId64 " with an input)\n", s->items, s->with_input);
-  printf("examples         %" PRId64 ": %" PRId64 " to train on, %" PRId64 " held out\n",
+  fprintf(to, "# data: %s\n", run->config.data.path);
+  print_files(run, to);
+  fprintf(to, "items            %" PRId64 " (%" PRId64 " with an input)\n", s->items, s->with_input);
+  fprintf(to, "examples         %" PRId64 ": %" PRId64 " to train on, %" PRId64 " held out\n",
          s->examples, run->split.n_train, run->split.n_held_out);
-  printf("too long         %" PRId64 " cut, %" PRId64 " dropped at %" PRId64 " tokens; %" PRId64
+  fprintf(to, "too long         %" PRId64 " cut, %" PRId64 " dropped at %" PRId64 " tokens; %" PRId64
          " lost what ends their answer\n",
          s->cut, s->dropped, run->config.data.cutoff_len, s->lost_end);
-  printf("without a label  %" PRId64 " (left out)\n", s->no_label);
-  printf("duplicates       %" PRId64 " (kept)\n", s->duplicates);
+  fprintf(to, "without a label  %" PRId64 " (left out)\n", s->no_label);
+  fprintf(to, "duplicates       %" PRId64 " (kept)\n", s->duplicates);
   if (s->unanswered > 0) {
-    printf("unanswered       %" PRId64 " last questions (left out)\n", s->unanswered);
+    fprintf(to, "unanswered       %" PRId64 " last questions (left out)\n", s->unanswered);
   }
-  printf("tokens           %" PRId64 ", of which %" PRId64 " are labels\n", s->tokens,
+  fprintf(to, "tokens           %" PRId64 ", of which %" PRId64 " are labels\n", s->tokens,
          s->label_tokens);
-  printf("length           shortest %d, median %d, 90 %% %d, 99 %% %d, longest %d\n", s->shortest,
+  fprintf(to, "length           shortest %d, median %d, 90 %% %d, 99 %% %d, longest %d\n", s->shortest,
          s->median, s->p90, s->p99, s->longest);
-  show_padding(run);
-  printf("steps            %" PRId64 ", %" PRId64 " an epoch, %" PRId64 " of warm-up\n\n",
+  print_padding(run, to);
+  fprintf(to, "steps            %" PRId64 ", %" PRId64 " an epoch, %" PRId64 " of warm-up\n",
          run->total, run->per_epoch, run->warmup);
-  fflush(stdout);
 }

@@ -1,6 +1,7 @@
 #include "trainer.h"
 
 #include "check.h"
+#include "generate.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -59,6 +60,11 @@ DataOutline data_outline(const RunConfig *config, const Dataset *data) {
   return o;
 }
 
+int64_t trainer_sample_len(const RunConfig *config, const DataOutline *o) {
+  bool none = !config->output.report || config->output.samples == 0 || o->held_out == 0;
+  return none ? 0 : smaller(o->longest, SAMPLE_PROMPT_MAX) + SAMPLE_NEW_TOKENS;
+}
+
 BatchBounds batch_bounds(const DataOutline *o, const RunConfig *config) {
   int64_t micro = config->train.micro_tokens;
   BatchBounds b = {.longest = o->longest};
@@ -77,6 +83,7 @@ int64_t trainer_checkpoint_blocks(const RunConfig *config, int64_t layers) {
 void trainer_init_dry(Trainer *t, const RunConfig *config, const DataOutline *outline,
                       Llama *model) {
   *t = (Trainer){.config = config, .model = model, .bounds = batch_bounds(outline, config)};
+  t->sample_len = trainer_sample_len(config, outline);
   model->checkpoint_blocks = trainer_checkpoint_blocks(config, model->config.layers);
 }
 
@@ -164,6 +171,13 @@ void trainer_drill_update(Trainer *t) {
   optimizer_update(&t->optimizer, 0, 1);
 }
 
+static void drill_sample(Trainer *t, Arena *cache) {
+  Ctx ctx = t->ctx;
+  DecoderSize size = {.max_len = t->sample_len, .chunk = SAMPLE_PROMPT_MAX};
+  ctx.recording = ctx.training = false;
+  decoder_rehearse(&ctx, t->model, cache, &size);
+}
+
 Status trainer_plan(Trainer *t, MemoryPlan *plan, double *flops, Error *err) {
   Status status = STATUS_OK;
   Backend *be = NULL;
@@ -176,6 +190,7 @@ Status trainer_plan(Trainer *t, MemoryPlan *plan, double *flops, Error *err) {
   double counted = be->counts.flops;
   trainer_drill_update(t);
   trainer_drill(t, &t->bounds, false);
+  if (t->sample_len > 0) drill_sample(t, &memory.cache);
   *plan = memory_peak(&memory);
   if (flops != NULL) *flops = counted;
 done:

@@ -28,6 +28,11 @@ typedef struct DataOutline {
   bool assumed; // there is no data
 } DataOutline;
 
+// Tokens of a sample answer (run_samples.h) and its prompt, at most: what the cache has to hold; 0:
+// the run makes none.
+enum { SAMPLE_PROMPT_MAX = 256, SAMPLE_NEW_TOKENS = 64 };
+int64_t trainer_sample_len(const RunConfig *config, const DataOutline *outline);
+
 // Of all examples, counted as `train`: the caller knows the split.
 DataOutline data_outline(const RunConfig *config, const Dataset *data);
 
@@ -43,7 +48,8 @@ typedef struct Trainer {
   const Dataset *data;
   Llama *model;
   BatchBounds bounds;
-  Backend *shadow; // of the backend that will run it: its scratch is planned too; NULL: not
+  int64_t sample_len; // trainer_sample_len
+  Backend *shadow;    // of the backend that will run it: its scratch is planned too; NULL: not
   PackedBatch packed;
   int32_t *lengths; // [batch_size]
   int64_t *ends;    // [batch_size]
@@ -69,8 +75,8 @@ void trainer_init_dry(Trainer *trainer, const RunConfig *config, const DataOutli
                       Llama *model);
 void trainer_free(Trainer *trainer);
 
-// Rehearses training and evaluation on the null backend: what memory_open has to be asked for.
-// flops, if not NULL: of the forward and backward of that micro-batch.
+// Rehearses training, evaluation and sample answers on the null backend: what memory_open has to be
+// asked for. flops, if not NULL: of the forward and backward of that micro-batch.
 Status trainer_plan(Trainer *trainer, MemoryPlan *plan, double *flops, Error *err);
 
 // Gives weights, gradients, moments and scalars their memory on `be`. Weights are not set yet,

@@ -18,7 +18,7 @@ accept run output.save_steps=1
 for part in 'template: none' 'examples         13: 10 to train on, 3 held out' 'activations' 'step 9/9' 'held-out loss: '; do
   grep -qF -- "$part" "$work/out" || fail "no '$part' in: $(cat "$work/out")"
 done
-[ "$(ls "$work/whole")" = "$(printf '%s\n' adapter best checkpoints config.yaml manifest.json metrics.jsonl)" ] || fail "files: $(ls "$work/whole")"
+[ "$(ls "$work/whole")" = "$(printf '%s\n' adapter best checkpoints config.yaml manifest.json metrics.jsonl report.html samples.json)" ] || fail "files: $(ls "$work/whole")"
 [ "$(find "$work/whole/checkpoints" -mindepth 1 -maxdepth 1 | wc -l)" = 9 ] || fail "checkpoints: $(ls -A "$work/whole/checkpoints")"
 steps=$(sed -n 's/^{"step": \([0-9]*\), "\(eval_\|\)loss.*/\1\2/p' "$work/whole/metrics.jsonl" | tr '\n' ' ')
 [ "$steps" = '0eval_ 1 2 2eval_ 3 4 4eval_ 5 6 6eval_ 7 8 8eval_ 9 9eval_ ' ] || fail "metrics: $steps"
