@@ -73,7 +73,7 @@ static void print_axes(FILE *to, const Axes *a) {
     double value = fabs(y) < step / 1000 ? 0 : y;
     fprintf(to,
             "<path class=\"grid\" d=\"M%d %.2fH%d\"/><text x=\"%d\" y=\"%.2f\" "
-            "text-anchor=\"end\">%.4g</text>\n",
+            "text-anchor=\"end\">%.6g</text>\n",
             LEFT, y_at(a, y), WIDTH - RIGHT, LEFT - 6, y_at(a, y) + 4, value);
   }
   step = fmax(1, tick_step(a->x_most - a->x_least));
@@ -166,8 +166,8 @@ void chart_print(FILE *to, const Chart *chart) {
   if (chart->n_series > 1) {
     fputs("<p class=\"legend\">", to);
     for (int s = 0; s < chart->n_series; s++)
-      fprintf(to, "<span class=\"key %s\"></span>%s ", chart->series[s].class,
-              chart->series[s].label);
+      fprintf(to, "<span class=\"entry\"><span class=\"key %s\"></span>%s</span> ",
+              chart->series[s].class, chart->series[s].label);
     fputs("</p>\n", to);
   }
   fputs("</figure>\n", to);

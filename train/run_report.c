@@ -30,7 +30,8 @@ static const char head[] =
     "body{margin:0;background:var(--bg);color:var(--fg);font:16px/1.5 system-ui,sans-serif}\n"
     "main{max-width:60rem;margin:0 auto;padding:1rem}\n"
     "h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem}\n"
-    "h3{font-size:1rem;margin:1rem 0 .25rem}a{color:var(--link)}\n"
+    "h3{font-size:1rem;margin:1.5rem 0 .25rem}h4{font-size:.85rem;font-weight:600;margin:.5rem 0 0;"
+    "color:var(--soft)}a{color:var(--link)}\n"
     ".lead,figcaption,.legend,th{color:var(--soft)}h1,.lead,td{overflow-wrap:anywhere}\n"
     "table{border-collapse:collapse;display:block;overflow-x:auto}\n"
     "th,td{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid var(--line);"
@@ -44,7 +45,8 @@ static const char head[] =
     ".line{fill:none;stroke-width:1.5}.train{stroke:var(--train);opacity:.35}\n"
     ".smooth{stroke:var(--train);stroke-width:2}.held{stroke:var(--held)}\n"
     ".other{stroke:var(--other)}circle.held{fill:var(--held)}\n"
-    ".key{display:inline-block;width:1.2rem;border-top:3px solid;vertical-align:middle;"
+    ".entry{white-space:nowrap}.key{display:inline-block;width:1.2rem;border-top:3px "
+    "solid;vertical-align:middle;"
     "margin:0 .3rem 0 .8rem}\n"
     ".key.train,.key.smooth{color:var(--train)}.key.held{color:var(--held)}\n"
     "</style>\n";
@@ -155,8 +157,8 @@ static Columns columns_of(const History *h) {
   for (int64_t i = 0; i < h->n_steps; i++) {
     const StepPoint *p = &h->steps[i];
     if (isfinite(p->loss)) {
-      sum = 0.95 * sum + p->loss;
-      weight = 0.95 * weight + 1;
+      sum = 0.9 * sum + p->loss;
+      weight = 0.9 * weight + 1;
     }
     c.step[i] = p->step;
     c.loss[i] = p->loss;

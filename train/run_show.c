@@ -35,10 +35,11 @@ static void print_files(const Run *run, FILE *to) {
   const ConfigReals *weights = &run->config.data.weights;
   for (int64_t i = 0; d->n_files > 1 && i < d->n_files; i++) {
     const DatasetFile *f = &d->files[i];
-    fprintf(to, "file             %s: %" PRId64 " items, %" PRId64 " examples, %" PRId64
-           " tokens (%" PRId64 " labels), taken %g times an epoch\n",
-           f->path, f->items, f->examples, f->tokens, f->label_tokens,
-           weights->n > 0 ? weights->values[i] : 1.0);
+    fprintf(to,
+            "file             %s: %" PRId64 " items, %" PRId64 " examples, %" PRId64
+            " tokens (%" PRId64 " labels), taken %g times an epoch\n",
+            f->path, f->items, f->examples, f->tokens, f->label_tokens,
+            weights->n > 0 ? weights->values[i] : 1.0);
   }
 }
 
@@ -46,22 +47,24 @@ void print_data(const Run *run, FILE *to) {
   const DatasetStats *s = &run->data.stats;
   fprintf(to, "# data: %s\n", run->config.data.path);
   print_files(run, to);
-  fprintf(to, "items            %" PRId64 " (%" PRId64 " with an input)\n", s->items, s->with_input);
+  fprintf(to, "items            %" PRId64 " (%" PRId64 " with an input)\n", s->items,
+          s->with_input);
   fprintf(to, "examples         %" PRId64 ": %" PRId64 " to train on, %" PRId64 " held out\n",
-         s->examples, run->split.n_train, run->split.n_held_out);
-  fprintf(to, "too long         %" PRId64 " cut, %" PRId64 " dropped at %" PRId64 " tokens; %" PRId64
-         " lost what ends their answer\n",
-         s->cut, s->dropped, run->config.data.cutoff_len, s->lost_end);
+          s->examples, run->split.n_train, run->split.n_held_out);
+  fprintf(to,
+          "too long         %" PRId64 " cut, %" PRId64 " dropped at %" PRId64 " tokens; %" PRId64
+          " lost what ends their answer\n",
+          s->cut, s->dropped, run->config.data.cutoff_len, s->lost_end);
   fprintf(to, "without a label  %" PRId64 " (left out)\n", s->no_label);
   fprintf(to, "duplicates       %" PRId64 " (kept)\n", s->duplicates);
   if (s->unanswered > 0) {
     fprintf(to, "unanswered       %" PRId64 " last questions (left out)\n", s->unanswered);
   }
   fprintf(to, "tokens           %" PRId64 ", of which %" PRId64 " are labels\n", s->tokens,
-         s->label_tokens);
-  fprintf(to, "length           shortest %d, median %d, 90 %% %d, 99 %% %d, longest %d\n", s->shortest,
-         s->median, s->p90, s->p99, s->longest);
+          s->label_tokens);
+  fprintf(to, "length           shortest %d, median %d, 90 %% %d, 99 %% %d, longest %d\n",
+          s->shortest, s->median, s->p90, s->p99, s->longest);
   print_padding(run, to);
   fprintf(to, "steps            %" PRId64 ", %" PRId64 " an epoch, %" PRId64 " of warm-up\n",
-         run->total, run->per_epoch, run->warmup);
+          run->total, run->per_epoch, run->warmup);
 }
