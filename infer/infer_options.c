@@ -6,9 +6,10 @@
 #include <argp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char before_options[] =
-    "Goes on with a text, answers an instruction or a file of them, or scores given texts, "
+    "Goes on with a text, answers an instruction or a file of them, talks, or scores given texts, "
     "with a LLaMA-family model and, if wanted, LoRA adapters.\v"
     "Examples:\n"
     "  vma-infer --model llama --prompt 'The mitochondrion is'\n"
@@ -18,6 +19,7 @@ static const char before_options[] =
     "      --input 'Anaemia' --temperature 0.7 --top-p 0.9 --seed 7 --json\n"
     "  vma-infer --model llama --adapter out/adapter --preset alpaca-lora \\\n"
     "      --instruction 'What is a beta blocker?'\n"
+    "  vma-infer --model smollm2.gguf                  (a chat; /help inside)\n"
     "  vma-infer --model llama --adapter lab=out/lab --adapter ward=out/ward \\\n"
     "      --batch questions.jsonl --output answers.jsonl --batch-size 32\n"
     "  vma-infer --model llama --score questions.jsonl --output scores.jsonl\n"
@@ -133,11 +135,11 @@ static bool is_given(const Parse *p, const char *name) {
 // ---- what belongs together ----
 
 static Status choose_job(const Parse *p, Error *err) {
-  static const char *const askers[] = {"prompt", "instruction", "batch", "score"};
-  static const InferJob jobs[] = {JOB_ANSWER, JOB_ANSWER, JOB_BATCH, JOB_SCORE};
+  static const char *const askers[] = {"prompt", "instruction", "batch", "chat", "score"};
+  static const InferJob jobs[] = {JOB_ANSWER, JOB_ANSWER, JOB_BATCH, JOB_CHAT, JOB_SCORE};
   const char *first = NULL;
   InferOptions *o = p->options;
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < 5; i++) {
     if (!is_given(p, askers[i])) continue;
     if (first != NULL) {
       return error_set(err, STATUS_USAGE, "--%s and --%s: give one of them", first, askers[i]);
@@ -146,8 +148,10 @@ static Status choose_job(const Parse *p, Error *err) {
     o->job = jobs[i];
   }
   if (first != NULL) return STATUS_OK;
+  o->job = JOB_CHAT;
+  if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) return STATUS_OK;
   return error_set(err, STATUS_USAGE,
-                   "nothing to do: give --prompt, --instruction, --batch or --score (see "
+                   "nothing to do: give --prompt, --instruction, --batch, --chat or --score (see "
                    "--help)");
 }
 

@@ -13,12 +13,12 @@ typedef enum InferJob { JOB_ANSWER, JOB_BATCH, JOB_CHAT, JOB_SCORE, JOB_COUNT } 
 typedef struct InferOptions {
   InferJob job;
   EngineOptions engine;
-  PromptRequest request;              // prompt "-": standard input
-  GenerateOptions generate;           // stop ids, context and adapter are not set here
-  const char *stops[INFER_STOPS_MAX]; // generate.stops
-  bool json, chat, alpaca_lora;       // the preset
-  const char *batch, *score, *output; // of these jobs
-  int64_t batch_size, batch_tokens;   // 0: the job's default
+  PromptRequest request;                     // prompt "-": standard input
+  GenerateOptions generate;                  // stop ids, context and adapter are not set here
+  const char *stops[INFER_STOPS_MAX];        // generate.stops
+  bool json, alpaca_lora;                    // the preset
+  const char *batch, *score, *output;        // of these jobs
+  int64_t batch_size, batch_tokens, context; // 0: the job's default
   bool add_special;
 } InferOptions;
 

@@ -1,5 +1,7 @@
-// vma-infer: goes on with a text, answers an instruction or a file of them, or scores given texts.
+// vma-infer: goes on with a text, answers an instruction or a file of them, talks, or scores given
+// texts.
 #include "answer_json.h"
+#include "chat.h"
 #include "check.h"
 #include "infer_options.h"
 #include "mapped_file.h"
@@ -150,6 +152,15 @@ static Status run_batch(const InferOptions *o, Engine *e, Error *err) {
   return status;
 }
 
+static Status run_chat(const InferOptions *o, Engine *e, Error *err) {
+  return chat_run(e,
+                  &(ChatOptions){.generate = o->generate,
+                                 .template_given = o->request.template_given,
+                                 .template_kind = o->request.template_kind,
+                                 .context = o->context},
+                  err);
+}
+
 static void print_warning(const char *message) {
   fprintf(stderr, "vma-infer: warning: %s\n", message);
 }
@@ -168,6 +179,9 @@ int main(int argc, char **argv) {
   switch (options.job) {
   case JOB_BATCH:
     TRY(run_batch(&options, &engine, &err));
+    break;
+  case JOB_CHAT:
+    TRY(run_chat(&options, &engine, &err));
     break;
   case JOB_SCORE:
     TRY(run_scoring(&options, &engine, &err));

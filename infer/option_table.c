@@ -72,6 +72,15 @@ static Status set_input(InferOptions *o, const char *name, char *text, Error *er
   return STATUS_OK;
 }
 
+static Status set_chat(InferOptions *o, const char *name, char *text, Error *err) {
+  (void)o, (void)name, (void)text, (void)err; // that it was given is enough
+  return STATUS_OK;
+}
+
+static Status set_context(InferOptions *o, const char *name, char *text, Error *err) {
+  return option_int(name, text, 8, INT32_MAX, &o->context, err);
+}
+
 static Status set_template(InferOptions *o, const char *name, char *text, Error *err) {
   const char *words[TEMPLATE_COUNT];
   int kind = 0;
@@ -193,7 +202,7 @@ const InferOption infer_option_table[] = {
     {"dtype", 0, "f32|bf16", ALL, set_dtype,
      "of weights and activations (default f32; bf16 takes half the memory)"},
     {"threads", 0, "N", ALL, set_threads, "default: one a core"},
-    {.help = "What it is asked (one of these):"},
+    {.help = "What it is asked (one of these; on a terminal the default is a chat):"},
     {"prompt", 'p', "TEXT", FOR_ANSWER, set_prompt,
      "goes on with this text as it is; with --template it is put there as the instruction. - reads "
      "standard input"},
@@ -203,14 +212,19 @@ const InferOption infer_option_table[] = {
     {"batch", 0, "IN.jsonl", FOR_BATCH, set_batch,
      "answers every line: {\"prompt\": P} or {\"instruction\": I, \"input\": X}, with \"adapter\": "
      "NAME and \"id\": ID if wanted; .gz as it is"},
+    {"chat", 0, NULL, FOR_CHAT, set_chat,
+     "talks, also where standard input is no terminal: a line is a question"},
     {"score", 0, "IN.jsonl", FOR_SCORE, set_score,
      "answers nothing: log probabilities of given texts. Each line is {\"text\": T}, {\"ids\": "
      "[...]} or {\"prompt\": P, \"completion\": C}"},
     {.help = "Around that:"},
     {"input", 0, "TEXT", FOR_ANSWER, set_input, "what the instruction is about"},
     {"template", 0, "NAME", ASKED, set_template,
-     "alpaca, alpaca_stanford, alpaca_short, chatml, or none: the text as it is. One that "
-     "contradicts the adapter's is refused"},
+     "alpaca, alpaca_stanford, alpaca_short, chatml, llama2, llama3, or none: a prompt as it is, "
+     "an "
+     "instruction with a newline behind it, as vma-train has it. One that contradicts the "
+     "adapter's "
+     "is refused"},
     {"output", 0, "OUT.jsonl", FOR_BATCH | FOR_SCORE, set_output,
      "a line for each line, in order; it appears when all is done. --batch: {\"id\", \"text\", "
      "\"ids\", \"finish\"}, --score: {\"ids\", \"logprobs\", \"completion_start\", \"greedy\"}. - "
@@ -220,6 +234,10 @@ const InferOption infer_option_table[] = {
      "cache's memory does"},
     {"batch-tokens", 0, "N", FOR_BATCH | FOR_SCORE, set_batch_tokens,
      "tokens that a step reads at most (default: --batch 512, --score 2048)"},
+    {"context", 0, "N", FOR_CHAT, set_context,
+     "tokens of the conversation that the model sees, the answer included (default 4096, or what "
+     "the "
+     "model was made for if it is less); the oldest questions are left out beyond"},
     {"add-special", 0, NULL, FOR_SCORE, set_add_special,
      "with BOS and EOS as the tokenizer's config says (default: none)"},
     {.help = "How it answers:"},

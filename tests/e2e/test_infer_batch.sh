@@ -7,12 +7,7 @@ set -uo pipefail
 infer=$VMA_BIN/vma-infer
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failed=0
-
-fail() {
-  echo "FAILED: $*"
-  failed=1
-}
+. tests/support/cli.sh
 
 mkdir "$work/gqa"
 cp tests/golden/tiny_llama/gqa/{config.json,model.safetensors} tests/support/tiny_tokenizer/* "$work/gqa"
@@ -109,37 +104,29 @@ input=$work/ids.jsonl answers "$work/out" --max-new-tokens 1
 
 # ---- what is wrong ----
 
-# refuse STATUS PART LINE [OPTION...]: the second of three lines
-refuse() {
-  local expected=$1 part=$2 status=0
+# refuse_line STATUS PART LINE [OPTION...]: the second of three lines
+refuse_line() {
+  local expected=$1 part=$2
   printf '{"prompt": "x"}\n%s\n{"prompt": "y"}\n' "$3" >"$work/bad.jsonl"
   shift 3
-  "$infer" "${model[@]}" --batch "$work/bad.jsonl" --output "$work/left" "$@" >"$work/stdout" 2>"$work/err" </dev/null ||
-    status=$?
-  if [ $status != "$expected" ]; then fail "$part: status $status: $(cat "$work/err")"; fi
-  if [ "$(wc -l <"$work/err")" != 1 ]; then fail "$part: not one message: $(cat "$work/err")"; fi
-  if ! grep -qF -- "$part" "$work/err"; then fail "no '$part' in: $(cat "$work/err")"; fi
-  if [ -s "$work/stdout" ] || [ -e "$work/left" ]; then fail "$part: an output"; fi
+  refuse "$expected" "$part" "$infer" "${model[@]}" --batch "$work/bad.jsonl" --output "$work/left" "$@"
+  if [ -e "$work/left" ]; then fail "$part: an output"; fi
 }
 
-refuse 65 'bad.jsonl:2: item 1: expected either "prompt" or "instruction", found neither' '{"text": "x"}'
-refuse 65 'bad.jsonl:2: item 1: expected either "prompt" or "instruction", found both' '{"prompt": "x", "instruction": "y"}'
-refuse 65 'bad.jsonl:2: item 1: "prompt": expected a string, found a list' '{"prompt": ["x"]}'
-refuse 65 'bad.jsonl:2: item 1: "input" goes with "instruction"' '{"prompt": "x", "input": "y"}'
-refuse 65 "bad.jsonl:2: item 1: \"instruction\": expected a text, found ''" '{"instruction": ""}'
-refuse 65 'bad.jsonl:2: item 1: "instruction": expected a text, found a NUL' '{"instruction": "a\u0000b"}'
-refuse 65 'bad.jsonl:2: item 1: the prompt is empty' '{"prompt": ""}'
-refuse 65 "(meant 'all'?)" '{"prompt": "x", "adapter": "al"}'
-refuse 65 'bad.jsonl:2: item 1: "id": expected a string or a number, found a list' '{"prompt": "x", "id": [1]}'
-refuse 65 'bad.jsonl:2:' '{"prompt": "x"'
-refuse 65 'leaves no room' "{\"prompt\": \"$(printf 'x %.0s' {1..100})\"}"
-refuse 65 'bad.jsonl:2: item 1: expected an object' '[1]'
-refuse 2 '--output is empty' '{"prompt": "x"}' --output ''
-status=0
-"$infer" "${model[@]}" --batch "$work/in.jsonl" >/dev/null 2>"$work/err" || status=$?
-[ "$status$(grep -c 'where to' "$work/err")" = 21 ] || fail "without --output: $status $(cat "$work/err")"
-status=0
-"$infer" "${model[@]}" --batch "$work/in.jsonl" --output /dev/full >/dev/null 2>"$work/err" || status=$?
-[ $status = 74 ] || fail "a full disk: $status $(cat "$work/err")"
+refuse_line 65 'bad.jsonl:2: item 1: expected either "prompt" or "instruction", found neither' '{"text": "x"}'
+refuse_line 65 'bad.jsonl:2: item 1: expected either "prompt" or "instruction", found both' '{"prompt": "x", "instruction": "y"}'
+refuse_line 65 'bad.jsonl:2: item 1: "prompt": expected a string, found a list' '{"prompt": ["x"]}'
+refuse_line 65 'bad.jsonl:2: item 1: "input" goes with "instruction"' '{"prompt": "x", "input": "y"}'
+refuse_line 65 "bad.jsonl:2: item 1: \"instruction\": expected a text, found ''" '{"instruction": ""}'
+refuse_line 65 'bad.jsonl:2: item 1: "instruction": expected a text, found a NUL' '{"instruction": "a\u0000b"}'
+refuse_line 65 'bad.jsonl:2: item 1: the prompt is empty' '{"prompt": ""}'
+refuse_line 65 "(meant 'all'?)" '{"prompt": "x", "adapter": "al"}'
+refuse_line 65 'bad.jsonl:2: item 1: "id": expected a string or a number, found a list' '{"prompt": "x", "id": [1]}'
+refuse_line 65 'bad.jsonl:2:' '{"prompt": "x"'
+refuse_line 65 'leaves no room' "{\"prompt\": \"$(printf 'x %.0s' {1..100})\"}"
+refuse_line 65 'bad.jsonl:2: item 1: expected an object' '[1]'
+refuse_line 2 '--output is empty' '{"prompt": "x"}' --output ''
+refuse 2 'where to' "$infer" "${model[@]}" --batch "$work/in.jsonl"
+refuse 74 '/dev/full' "$infer" "${model[@]}" --batch "$work/in.jsonl" --output /dev/full
 
 exit $failed
