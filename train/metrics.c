@@ -134,24 +134,35 @@ Status metrics_step(Metrics *metrics, int64_t step, const StepResult *result, do
   return put_step(metrics, step, result, lr, "", seconds, err);
 }
 
+static void print_items(FILE *to, const SkippedItems *skipped, const DatasetFile *file) {
+  int64_t printed = 0;
+  for (int64_t i = 0; i < skipped->n; i++) {
+    int32_t example = skipped->examples[i];
+    if (dataset_file_of(skipped->dataset, example) != file) continue;
+    fprintf(to, "%s%" PRId32, printed++ > 0 ? ", " : "", skipped->dataset->examples[example].item);
+  }
+}
+
 Status metrics_skip(Metrics *metrics, int64_t step, const StepResult *result, double lr,
-                    const SkippedItems *skipped, const char *file, double seconds, Error *err) {
+                    const SkippedItems *skipped, double seconds, Error *err) {
   char *special = NULL;
   size_t size = 0;
   FILE *to = open_memstream(&special, &size);
-  json_t *name = json_string(file);
-  char *quoted = name != NULL ? json_dumps(name, JSON_ENCODE_ANY) : NULL; // NULL: no UTF-8
   CHECK(to != NULL, "no memory for a line");
-  fprintf(to, "\"skipped\": true, \"file\": %s, \"items\": [", quoted != NULL ? quoted : "null");
-  for (int64_t i = 0; i < skipped->n; i++) {
-    fprintf(to, "%s%" PRId32, i > 0 ? ", " : "",
-            skipped->dataset->examples[skipped->examples[i]].item);
+  fputs("\"skipped\": true, \"items\": {", to);
+  for (int64_t f = 0; f < skipped->dataset->n_files; f++) {
+    const DatasetFile *file = &skipped->dataset->files[f];
+    json_t *name = json_string(file->path);
+    char *quoted = name != NULL ? json_dumps(name, JSON_ENCODE_ANY) : NULL; // NULL: no UTF-8
+    fprintf(to, "%s%s: [", f > 0 ? ", " : "", quoted != NULL ? quoted : "\"?\"");
+    print_items(to, skipped, file);
+    fputs("]", to);
+    free(quoted);
+    json_decref(name);
   }
-  fputs("], ", to);
+  fputs("}, ", to);
   CHECK(fclose(to) == 0, "no memory for a line");
   Status status = put_step(metrics, step, result, lr, special, seconds, err);
-  free(quoted);
-  json_decref(name);
   free(special);
   return status;
 }

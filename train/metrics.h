@@ -6,9 +6,9 @@
 // (loss: mean over the labels of the step's batch; grad_norm: before clipping; lr: of this step;
 // tokens: of the batch) and one an evaluation: {"step": 0, "eval_loss": ..., "eval_perplexity":
 // ..., "eval_tokens": ..., "eval_label_tokens": ..., "seconds": ...}. The line of a step that was
-// not finite has null for what is not a number and, before "seconds", "skipped": true, "file": ...,
-// "items": [...]: the places of its examples in their file, from 0. A line is there whole or not at
-// all.
+// not finite has null for what is not a number and, before "seconds", "skipped": true, "items":
+// {FILE: [...]}: for each file of the data the places in it, from 0, of what was in the batch. A
+// line is there whole or not at all.
 #ifndef VMA_METRICS_H
 #define VMA_METRICS_H
 
@@ -42,7 +42,7 @@ typedef struct SkippedItems {
   int64_t n;
 } SkippedItems;
 Status metrics_skip(Metrics *metrics, int64_t step, const StepResult *result, double lr,
-                    const SkippedItems *items, const char *file, double seconds, Error *err);
+                    const SkippedItems *items, double seconds, Error *err);
 
 Status metrics_eval(Metrics *metrics, int64_t step, const EvalResult *result, double seconds,
                     Error *err);

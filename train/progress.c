@@ -39,13 +39,25 @@ static void draw_bar(int64_t done, int64_t total) {
   fprintf(stderr, "\r[%s] %" PRId64 "/%" PRId64 "  ", cells, done, total);
 }
 
+// What is due after `step` itself is still to come.
+static double aside_left(const ProgressAside *aside, int64_t step, int64_t total) {
+  int64_t every = aside->every, times = 1;
+  if (every > 0) times += (total - 1) / every - (step - 1) / every;
+  return (double)times * aside->seconds;
+}
+
+double progress_left(const Progress *p, int64_t step) {
+  double a_step = step > p->first ? p->seconds / (double)(step - p->first) : 0;
+  return a_step * (double)(p->total - step) + aside_left(&p->evaluations, step, p->total) +
+         aside_left(&p->checkpoints, step, p->total) + p->at_end;
+}
+
 void progress_step(Progress *p, int64_t step, const StepResult *result, double lr, double seconds) {
   char eta[32];
   p->seconds += seconds;
   p->tokens += result->tokens;
   double speed = (double)p->tokens / p->seconds, now = clock_seconds();
-  double left = p->seconds / (double)(step - p->first) * (double)(p->total - step);
-  duration(left, eta);
+  duration(progress_left(p, step), eta);
   if (p->terminal) {
     draw_bar(step, p->total);
     fprintf(stderr, "loss %.4f  %.0f tokens/s  ETA %s\033[K", result->loss, speed, eta);

@@ -50,6 +50,7 @@ static Status evaluate(Run *run, Error *err) {
   if (result.stopped) return STATUS_OK;
   double seconds = clock_seconds() - start;
   run->evaluated = true;
+  run->progress.evaluations.seconds = seconds;
   if (run->step == 0) run->first_eval = result.loss;
   run->last_eval = result.loss;
   progress_note(&run->progress,
@@ -66,6 +67,7 @@ static Status evaluate(Run *run, Error *err) {
 
 static Status save(Run *run, Error *err) {
   Status status = STATUS_OK;
+  double start = clock_seconds();
   PeftAdapter adapter = {0};
   CheckpointState state = {.step = run->step,
                            .epoch = run->step / run->per_epoch,
@@ -88,6 +90,7 @@ static Status save(Run *run, Error *err) {
   TRY(checkpoint_save(run->checkpoints, &state, &run->model.params, run->be, lora ? &adapter : NULL,
                       run->config.output.keep, err));
   run->saved = run->step;
+  run->progress.checkpoints.seconds = clock_seconds() - start;
 done:
   peft_adapter_free(&adapter);
   return status;
@@ -126,8 +129,7 @@ static Status skip_step(Run *run, const StepResult *result, int64_t n, double lr
   run->trainer.skipped++;
   run->skipped_in_row++;
   run->evaluated = false;
-  Status status = metrics_skip(&run->metrics, run->step, result, lr, &skipped,
-                               run->config.data.path, seconds, err);
+  Status status = metrics_skip(&run->metrics, run->step, result, lr, &skipped, seconds, err);
   if (status != STATUS_OK) return status;
   if (run->skipped_in_row >= SKIPPED_IN_ROW_MAX) {
     return error_set(err, STATUS_FAILED, "%s. It was the last of %d in a row: the run ends",
@@ -171,6 +173,8 @@ static Status stopped(Run *run, Error *err) {
 Status run_loop(Run *run, Error *err) {
   Status status = STATUS_OK;
   progress_start(&run->progress, run->step, run->total, run->per_epoch);
+  run->progress.evaluations.every = run->config.train.eval_steps;
+  run->progress.checkpoints.every = run->config.output.save_steps;
   if (run->step == 0) TRY(run_answer_samples(run, false, err));
   if (eval_due(run) && !run->evaluated) TRY(evaluate(run, err));
   while (!run_ends(run) && !stop_wanted(run)) {

@@ -53,7 +53,6 @@ typedef struct Run {
   RunBest best;
   int64_t skipped_in_row; // newest steps that were not finite
   bool file_stop;         // the file STOP was found
-  double sample_seconds;  // that the sample answers took
   int64_t epoch_size;     // examples
   int32_t *order;         // [epoch_size] examples in the order of `order_epoch`
   int32_t *batch;         // [batch_size] examples

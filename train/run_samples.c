@@ -89,13 +89,16 @@ static char *answer(const Run *run, Decoder *decoder, const Question *q, int64_t
   return text;
 }
 
-static json_t *sample_of(json_t *samples, int32_t item) {
+static json_t *sample_of(const Run *run, json_t *samples, int32_t example) {
   size_t i;
   json_t *sample;
   json_array_foreach(samples, i, sample) {
-    if (json_integer_value(json_object_get(sample, "item")) == item) return sample;
+    if (json_integer_value(json_object_get(sample, "example")) == example) return sample;
   }
-  sample = json_pack("{s:i}", "item", item);
+  const DatasetFile *file = dataset_file_of(&run->data, example);
+  json_t *path = json_string(file->path);
+  sample = json_pack("{s:i, s:i, s:o}", "example", example, "item",
+                     run->data.examples[example].item, "file", path != NULL ? path : json_null());
   json_array_append_new(samples, sample);
   return sample;
 }
@@ -110,7 +113,7 @@ static int64_t answer_all(const Run *run, Decoder *decoder, json_t *samples, boo
     bool fits = q.n_prompt <= SAMPLE_PROMPT_MAX && q.n_prompt < run->model.config.max_positions &&
                 q.n_prompt + SAMPLE_NEW_TOKENS <= decoder->cache.max_len;
     if (fits) {
-      json_t *sample = sample_of(samples, e->item);
+      json_t *sample = sample_of(run, samples, run->split.held_out[i]);
       set_text(sample, "prompt", tokenizer_decode(run->tokenizer, q.ids, q.n_prompt, false, NULL));
       set_text(sample, "expected",
                tokenizer_decode(run->tokenizer, q.ids + q.n_prompt, q.n_expected, true, NULL));
@@ -153,9 +156,10 @@ Status run_answer_samples(Run *run, bool after, Error *err) {
   arena_release(&run->memory.cache, mark);
   Status status = write_samples(run, root, err);
   json_decref(root);
-  run->sample_seconds = clock_seconds() - start;
+  double seconds = clock_seconds() - start;
+  run->progress.at_end = after ? 0 : seconds; // the same again
   progress_note(&run->progress,
                 "%" PRId64 " sample answers %s training, %" PRId64 " tokens  (%.1f s)", done,
-                after ? "after" : "before", tokens, run->sample_seconds);
+                after ? "after" : "before", tokens, seconds);
   return status;
 }

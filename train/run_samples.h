@@ -12,8 +12,8 @@
 // Nothing with output.report off, without held-out items and without items short enough.
 Status run_answer_samples(Run *run, bool after, Error *err);
 
-// samples.json: {"samples": [{"item", "prompt", "expected", "before", "after"}, ...]}, a text that
-// was not made is missing; an empty object where there is none. To be released.
+// samples.json: {"samples": [{"example", "item", "file", "prompt", "expected", "before", "after"},
+// ...]}, a text that was not made is missing; an empty object where there is none. To be released.
 json_t *run_read_samples(const Run *run);
 
 #endif
