@@ -37,7 +37,8 @@ typedef struct Turn {
 
 // The texts are never NULL.
 typedef struct Template {
-  const char *name; // of data.template; of an own one its file's path
+  const char *name;   // of data.template; of an own one its file's path
+  const char *source; // of an own one (template_file.h) its file's text; NULL: built in
   // Around a system text, which only comes first; in its place where there is none, and where there
   // is none and the first question has an input.
   const char *system[2], *no_system, *no_system_input;
@@ -54,5 +55,11 @@ typedef struct Template {
 } Template;
 
 const Template *template_builtin(TemplateKind kind);
+
+// What an adapter says of the template that it was trained with: its name, or an own one's text,
+// which begins with '{' as no name does.
+static inline const char *template_identity(const Template *template) {
+  return template->source != NULL ? template->source : template->name;
+}
 
 #endif

@@ -20,6 +20,7 @@ static void close_run(Run *run) {
   dataset_free(&run->data);
   peft_adapter_free(&run->initial);
   tokenizer_close(run->tokenizer);
+  template_free(run->own_template);
   store_close(run->store);
   free(run->order);
   free(run->batch);

@@ -86,7 +86,8 @@ static Status save(Run *run, Error *err) {
   TRY(metrics_sync(&run->metrics, err));
   bool lora = run->config.method == METHOD_LORA;
   if (lora)
-    TRY(train_model_adapter(&adapter, &run->model, run->be, &run->config, run->base_hash, err));
+    TRY(train_model_adapter(&adapter, &run->model, run->be, &run->config, run_template(run),
+                            run->base_hash, err));
   TRY(checkpoint_save(run->checkpoints, &state, &run->model.params, run->be, lora ? &adapter : NULL,
                       run->config.output.keep, err));
   run->saved = run->step;

@@ -86,6 +86,15 @@ Status run_claim_output(Run *run, Error *err) {
   return status;
 }
 
+// What an adapter carries too; a trained model's folder has no place for it.
+static Status write_template(const Run *run, Error *err) {
+  const char *text = run->own_template->source;
+  char *path = text_format("%s/template.json", run->config.output.dir);
+  Status status = file_write(path, text, (int64_t)strlen(text), err);
+  free(path);
+  return status;
+}
+
 Status run_open_output(Run *run, Error *err) {
   Status status = STATUS_OK;
   const char *dir = run->config.output.dir;
@@ -94,6 +103,7 @@ Status run_open_output(Run *run, Error *err) {
   TRY(file_make_folders(dir, err));
   TRY(lock_output(run, err));
   checkpoint_sweep(run->checkpoints);
+  if (run->own_template != NULL) TRY(write_template(run, err));
   TRY(run_restore_best(run, err));
   TRY(run_write_record(run, err));
   TRY(metrics_open(&run->metrics, metrics, run->resume_path != NULL ? run->step : -1, &kept, err));

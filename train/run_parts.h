@@ -7,6 +7,7 @@
 #include "plan.h"
 #include "progress.h"
 #include "standard_time.h"
+#include "template_file.h"
 #include "tokenizer.h"
 #include "train_model.h"
 #include "trainer.h"
@@ -33,6 +34,7 @@ typedef struct Run {
   bool opened; // output.dir is, and this run's
   // What is trained, on what.
   Tokenizer *tokenizer;
+  Template *own_template; // data.template_file; NULL: data.template
   TensorStore *store;
   char base_hash[65];
   PeftAdapter initial; // lora.init_from
@@ -77,6 +79,8 @@ Status run_open_output(Run *run, Error *err);
 // run_setup.c: model files that can be refused are, before any time is spent.
 Status run_open_model(Run *run, Error *err);
 Status run_load_data(Run *run, Error *err);
+// The template of the run: its own, or the built-in one.
+const Template *run_template(const Run *run);
 // The data and its split, without a run.
 Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *config,
                      const Tokenizer *tokenizer, Error *err);

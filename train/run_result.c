@@ -14,7 +14,8 @@
 static Status write_adapter(const Run *run, const char *folder, Error *err) {
   Status status = STATUS_OK;
   PeftAdapter adapter = {0};
-  TRY(train_model_adapter(&adapter, &run->model, run->be, &run->config, run->base_hash, err));
+  TRY(train_model_adapter(&adapter, &run->model, run->be, &run->config, run_template(run),
+                          run->base_hash, err));
   TRY(peft_adapter_write(&adapter, folder, err));
 done:
   peft_adapter_free(&adapter);
@@ -28,7 +29,7 @@ static Status write_model(const Run *run, const char *folder, Error *err) {
   LlamaSave save = {.dtype = c->model.dtype,
                     .base = c->model.path,
                     .about = "All weights were trained by vma-train (method: full).",
-                    .template_name = text ? NULL : template_kind_name(c->data.template_kind),
+                    .template_name = text ? NULL : run_template(run)->name,
                     .add_files = tokenizer_save_base,
                     .add_context = (void *)(uintptr_t)c->model.path}; // read only
   return llama_save(&run->model, run->be, folder, &save, err);

@@ -41,7 +41,9 @@ static Status check_ids(const Run *run, Error *err) {
 Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *c,
                      const Tokenizer *tokenizer, Error *err) {
   Status status = STATUS_OK;
-  DatasetOptions options = {.template = template_builtin(c->data.template_kind),
+  Template *own = NULL;
+  if (c->data.template_file[0] != '\0') TRY(template_load(&own, c->data.template_file, err));
+  DatasetOptions options = {.template = own != NULL ? own : template_builtin(c->data.template_kind),
                             .format = c->data.format,
                             .cutoff_len = c->data.cutoff_len,
                             .over_length = c->data.over_length,
@@ -49,11 +51,19 @@ Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *c,
   TRY(dataset_load(data, c->data.path, tokenizer, &options, err));
   TRY(dataset_split(split, data, c->data.val_set_size, (uint64_t)c->train.seed, err));
 done:
+  template_free(own);
   return status;
+}
+
+const Template *run_template(const Run *run) {
+  if (run->own_template != NULL) return run->own_template;
+  return template_builtin(run->config.data.template_kind);
 }
 
 Status run_load_data(Run *run, Error *err) {
   Status status = STATUS_OK;
+  const char *own = run->config.data.template_file;
+  if (own[0] != '\0') TRY(template_load(&run->own_template, own, err));
   TRY(run_read_data(&run->data, &run->split, &run->config, run->tokenizer, err));
   TRY(check_ids(run, err));
   if (run->data.stats.longest > run->model.config.max_positions) {
@@ -193,11 +203,11 @@ Status run_fill_model(Run *run, Error *err) {
     fprintf(stderr, "vma-train: warning: %s was trained on other base weights than %s\n",
             run->config.lora.init_from, run->config.model.path);
   }
-  if (run->initial.template_name != NULL &&
-      template_kind_from_name(run->initial.template_name) != run->config.data.template_kind) {
+  const char *before = run->initial.template_name;
+  if (before != NULL && strcmp(before, template_identity(run_template(run))) != 0) {
     fprintf(stderr, "vma-train: warning: %s was trained with data.template=%s, this run has %s\n",
-            run->config.lora.init_from, run->initial.template_name,
-            template_kind_name(run->config.data.template_kind));
+            run->config.lora.init_from, before[0] == '{' ? "a file of its own" : before,
+            run_template(run)->name);
   }
   if (run->resume_path != NULL) {
     TRY(checkpoint_restore(run->resume_path, &run->model.params, run->be, err));

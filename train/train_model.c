@@ -85,7 +85,8 @@ static Status copy_text(char **to, const char *text, Error *err) {
 }
 
 Status train_model_adapter(PeftAdapter *adapter, const Llama *model, Backend *be,
-                           const RunConfig *config, const char *base_hash, Error *err) {
+                           const RunConfig *config, const Template *template, const char *base_hash,
+                           Error *err) {
   Status status = STATUS_OK;
   LoraConfig lora;
   CHECK(config->method == METHOD_LORA, "the adapter of a run without one");
@@ -93,7 +94,7 @@ Status train_model_adapter(PeftAdapter *adapter, const Llama *model, Backend *be
   TRY(lora_config_open(&lora, config, err));
   TRY(lora_collect(adapter, &model->params, be, 0, &lora.spec, err));
   TRY(copy_text(&adapter->base_model, config->model.path, err));
-  TRY(copy_text(&adapter->template_name, template_kind_name(config->data.template_kind), err));
+  TRY(copy_text(&adapter->template_name, template_identity(template), err));
   TRY(copy_text(&adapter->base_hash, base_hash, err));
   TRY(copy_text(&adapter->vma_version, VMA_VERSION, err));
 done:

@@ -5,6 +5,7 @@
 
 #include "config.h"
 #include "llama.h"
+#include "template.h"
 
 // Declares the weights, attaches fresh adapters (method lora) or makes all weights trainable but
 // those of train.freeze (method full), makes the buckets. STATUS_USAGE for targets and patterns
@@ -27,6 +28,7 @@ Status train_model_fill(Llama *model, Backend *be, TensorStore *store, const Run
 
 // Method lora: the trained adapter with all that its files say; released by peft_adapter_free.
 Status train_model_adapter(PeftAdapter *adapter, const Llama *model, Backend *be,
-                           const RunConfig *config, const char *base_hash, Error *err);
+                           const RunConfig *config, const Template *template, const char *base_hash,
+                           Error *err);
 
 #endif

@@ -48,7 +48,10 @@ for part in "${parts[@]}"; do
       "$PYTHON" tools/reference/smollm2_lora.py "${check[@]}"
       "$PYTHON" tools/reference/beams.py "${check[@]}" smollm2
       ;;
-    dataset) "$PYTHON" tools/reference/dataset_golden.py "${check[@]}" ;;
+    dataset)
+      "$PYTHON" tools/reference/dataset_golden.py "${check[@]}"
+      "$PYTHON" tools/reference/chat_golden.py "${check[@]}"
+      ;;
     tokenizer) "$PYTHON" tools/reference/tokenizer_golden.py "${check[@]}" ;;
   esac
 done
