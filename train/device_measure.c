@@ -138,7 +138,7 @@ Status device_measure(Device *device, Backend *be, const RunConfig *config,
   TRY(declare_small(&model, &small, c, err));
   DataOutline shape = small_outline(c, &small, outline);
   trainer_init_dry(&trainer, c, &shape, &model);
-  trainer.bounds.seqs = shape.batch_tokens / shape.longest;
+  trainer.bounds.seqs = trainer.bounds.rows / shape.longest;
   TRY(drill(&device->rates, &trainer, meter, err));
 done:
   trainer_free(&trainer);

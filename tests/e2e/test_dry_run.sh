@@ -103,6 +103,21 @@ ends 0 0 "$train" --dry-run model.path="$work/tiny" model.preset=llama-7b train.
 says ASSUMED
 if grep -q 6742609920 "$work/out"; then fail "a preset in place of files"; fi
 
+# ---- a run shows the same plan, and what became of it ----
+
+plan_of() { sed -n '/^memory/,/^  total/s/ *[0-9.]* %.*//p' "$work/out" | grep -v '^  total'; } # names and MiB
+small=(model.path="$work/tiny" data.path="$work/data.jsonl" data.template=none data.val_set_size=2
+  output.dir="$work/run" output.report=false train.threads=1 train.gemm=own train.max_steps=2)
+ends 0 0 "$train" --dry-run "${small[@]}"
+plan_of >"$work/planned"
+ends 0 0 "$train" "${small[@]}"
+plan_of >"$work/shown"
+[ -s "$work/planned" ] || fail "no plan: $(cat "$work/out")"
+cmp -s "$work/planned" "$work/shown" || fail "the run's plan: $(diff "$work/planned" "$work/shown")"
+says '# plan against use' 's a step'
+awk '$1 == "weights" || $1 == "state" { n += $2 == $3 } END { exit n != 2 }' \
+  <(sed -n '/^# plan against use/,$p' "$work/out") || fail "used: $(cat "$work/out")"
+
 # ---- the recipes: plans for other devices, and one message where they would be run ----
 
 for recipe in lora_3090 lora_3090_best full_a100x4 full_a100x4_best; do

@@ -363,6 +363,10 @@ static void layers_of_their_own_are_measured(void) {
   must(backend_cpu_open(&be, &options, &err), &err);
   must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
   EXPECT(device.rates.kind[OP_LORA].flops[DT_BF16] > 0);
+  // Many sequences of one token in few rows.
+  c.train.micro_tokens = 24;
+  outline.mean_len = outline.mean_labels = 1;
+  must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
   be->close(be);
 }
 
