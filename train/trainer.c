@@ -143,6 +143,8 @@ static void run_micro_batch(Trainer *t, const Batch *batch, bool train) {
 
 void trainer_drill(Trainer *t, const BatchBounds *shape, bool train) {
   BatchBounds b = *shape;
+  CHECK(b.seqs >= 1 && b.seqs <= b.rows && b.labels <= b.rows, "%lld sequences in %lld rows",
+        (long long)b.seqs, (long long)b.rows);
   int32_t *rows = calloc((size_t)b.rows, sizeof *rows), *zeros = calloc((size_t)b.rows + 1, 4);
   int32_t *cu = calloc((size_t)b.seqs + 1, sizeof *cu);
   CHECK(rows != NULL && zeros != NULL && cu != NULL, "no memory for a rehearsal");
