@@ -2,7 +2,7 @@
 // LoRA and full fine-tuning, f32 and bf16, 512 and 2,048 tokens a step. Each case in a process of
 // its own.
 //
-//   bench_plan [key=value ...]      bench_plan train.threads=1
+//   bench_plan [case=N] [key=value ...]      bench_plan train.threads=1
 //
 // With one thread both times are the process's CPU time, which other processes do not disturb; with
 // more they are the wall's.
@@ -14,6 +14,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -148,8 +149,14 @@ int main(int argc, char **argv) {
   thread_wait_asleep(argv);
   static Error err;
   int worst = 0;
+  long only = -1;
+  if (argc > 1 && strncmp(argv[1], "case=", 5) == 0) {
+    only = strtol(argv[1] + 5, NULL, 10);
+    argc--;
+    argv++;
+  }
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    if (getenv("CASE") != NULL && strtol(getenv("CASE"), NULL, 10) != (long)i) continue;
+    if (only >= 0 && only != (long)i) continue;
     pid_t child = fork();
     if (child == 0) {
       Status status = run_case(&cases[i], argc, argv, &err);
