@@ -61,6 +61,17 @@ for n in 3 7; do
   [ "$(cat "$work/out")" = "$(seq -s ' ' 1 $n)" ] || fail "the model answers: $(cat "$work/out")"
 done
 
+# ---- continued pre-training on plain text: every token is a label ----
+
+for n in 5 7 8 9 6 12; do
+  printf '%s\n\n' "$(seq -s ' ' 1 $n)"
+done >"$work/corpus.txt"
+accept run output.dir="$work/text" data.path="$work/corpus.txt" data.format=text data.cutoff_len=16 data.val_set_size=2 train.epochs=6 train.lr=3e-3
+awk '{ for (i = 1; i < NF; i++) if ($i ~ /"eval_(loss|perplexity)":/) print $i, $(i + 1) }' "$work/text/metrics.jsonl" | tr -d '",' |
+  awk '/loss/ { loss = $2 } /perplexity/ { n++; d = $2 / exp(loss) - 1; if (d > 1e-6 || d < -1e-6) exit 1; if (n == 1) first = $2; last = $2 }
+       END { exit !(n >= 2 && last < first / 3) }' || fail "perplexity of a text: $(cat "$work/text/metrics.jsonl")"
+grep -q 'template' "$work/text/model/README.md" && fail "the model of a text names a template: $(cat "$work/text/model/README.md")"
+
 # ---- frozen weights stay, the others move ----
 
 accept run output.dir="$work/frozen" 'train.freeze=model.embed_tokens.*,*.layers.0.*'

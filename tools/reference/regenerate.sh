@@ -46,6 +46,7 @@ for part in "${parts[@]}"; do
     smollm2)
       "$PYTHON" tools/reference/smollm2_text.py "${check[@]}"
       "$PYTHON" tools/reference/smollm2_lora.py "${check[@]}"
+      "$PYTHON" tools/reference/smollm2_full.py "${check[@]}"
       "$PYTHON" tools/reference/beams.py "${check[@]}" smollm2
       ;;
     dataset)
