@@ -23,12 +23,12 @@ int64_t generate_cache_len(int64_t n_prompt, const GenerateOptions *o) {
   return len > 1 ? len : 1;
 }
 
-// The prompt's full pages are shared by all beams.
+// The prompt's full pages are shared by all beams; a decoder needs one of its own for each.
 int64_t generate_cache_pages(int64_t n_prompt, const GenerateOptions *o) {
   int64_t all = kv_cache_pages(generate_cache_len(n_prompt, o)), seqs = generate_seqs(o);
   if (seqs == 1) return all;
-  int64_t shared = n_prompt / KV_PAGE;
-  return shared + seqs * (all - shared);
+  int64_t shared = n_prompt / KV_PAGE, own = all > shared ? all - shared : 1;
+  return shared + seqs * own;
 }
 
 Status generate_check(int64_t n_prompt, const GenerateOptions *o, Error *err) {

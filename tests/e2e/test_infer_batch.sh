@@ -15,7 +15,7 @@ model=(--model "$work/gqa" --threads 1 --adapter "all=tests/golden/tiny_lora/all
 
 # Prompts of many lengths: more than a step reads at once, less than a page and more, every adapter and none.
 adapters=(all qv none)
-for i in $(seq 0 13); do
+for i in $(seq 0 9); do
   adapter=${adapters[$((i % 3))]}
   text=$(printf 'The heart %.0s' $(seq $((1 + i * 5 % 9))))$i
   key=prompt
@@ -57,8 +57,8 @@ one_by_one() {
 }
 
 one_by_one "$work/alone" --max-new-tokens 20
-[ "$(sort -u "$work/alone" | wc -l)" = 14 ] || fail "the answers are alike: $(cat "$work/alone")"
-for size in 1 3 5 14 64; do
+[ "$(sort -u "$work/alone" | wc -l)" = 10 ] || fail "the answers are alike: $(cat "$work/alone")"
+for size in 1 3 64; do
   answers "$work/out" --max-new-tokens 20 --batch-size $size --batch-tokens $((size * 7))
   cmp -s "$work/out" "$work/alone" || fail "--batch-size $size: $(diff "$work/out" "$work/alone" | head -4)"
 done

