@@ -1,6 +1,7 @@
 #include "dataset.h"
 
 #include "dataset_build.h"
+#include "dataset_cache.h"
 #include "mapped_file.h"
 #include "sha256.h"
 
@@ -30,7 +31,9 @@ static Status list_files(Dataset *d, const char *paths, Error *err) {
   return STATUS_OK;
 }
 
-static Status hash_file(const char *path, uint8_t digest[SHA256_BYTES], Error *err) {
+// *bytes: grows by the file's.
+static Status hash_file(const char *path, uint8_t digest[SHA256_BYTES], int64_t *bytes,
+                        Error *err) {
   Status status = STATUS_OK;
   enum { STEP = 8 << 20 };
   MappedFile file = {0};
@@ -47,6 +50,7 @@ static Status hash_file(const char *path, uint8_t digest[SHA256_BYTES], Error *e
     sha256_add(&sha, file.data + at, n);
     file_release_pages(&file, at, n);
   }
+  *bytes += file.size;
   sha256_finish(&sha, digest);
   TRY(file_check(&file, err));
 done:
@@ -54,13 +58,13 @@ done:
   return status;
 }
 
-static Status hash_files(Dataset *d, Error *err) {
+static Status hash_files(Dataset *d, int64_t *bytes, Error *err) {
   Status status = STATUS_OK;
   uint8_t digest[SHA256_BYTES];
   Sha256 all;
   sha256_init(&all);
   for (int64_t i = 0; i < d->n_files; i++) {
-    TRY(hash_file(d->files[i].path, digest, err));
+    TRY(hash_file(d->files[i].path, digest, bytes, err));
     sha256_add(&all, digest, SHA256_BYTES);
   }
   if (d->n_files > 1) sha256_finish(&all, digest);
@@ -84,6 +88,24 @@ done:
   return status;
 }
 
+// From the files: encoded, and counted.
+static Status encode_files(DatasetBuild *build, const char *paths, Error *err) {
+  Status status = STATUS_OK;
+  const Dataset *d = build->dataset;
+  TRY(read_files(build, err));
+  if (d->n == 0) {
+    TRY(error_set(err, STATUS_DATA,
+                  "%s: no example is left of all %lld items: in %lld the prompt fills "
+                  "data.cutoff_len = %lld tokens, or there is no answer to learn; %lld are longer "
+                  "and were dropped",
+                  paths, (long long)d->stats.items, (long long)d->stats.no_label,
+                  (long long)build->options->cutoff_len, (long long)d->stats.dropped));
+  }
+  TRY(dataset_count(build->dataset, err));
+done:
+  return status;
+}
+
 static Status check_template(const Tokenizer *tokenizer, const Template *template, Error *err) {
   Status status = template_check(tokenizer, template, err);
   if (status != STATUS_OK) error_prefix(err, "the template %s", template->name);
@@ -94,21 +116,19 @@ Status dataset_load(Dataset *dataset, const char *paths, const Tokenizer *tokeni
                     const DatasetOptions *options, Error *err) {
   Status status = STATUS_OK;
   DatasetBuild build = {.dataset = dataset, .options = options, .tokenizer = tokenizer};
+  DatasetCache cache = {0};
+  int64_t bytes = 0;
   *dataset = (Dataset){0};
   TRY(check_template(tokenizer, options->template, err));
   TRY(list_files(dataset, paths, err));
-  TRY(hash_files(dataset, err));
-  TRY(read_files(&build, err));
-  if (dataset->n == 0) {
-    TRY(error_set(err, STATUS_DATA,
-                  "%s: no example is left of all %lld items: in %lld the prompt fills "
-                  "data.cutoff_len = %lld tokens, or there is no answer to learn; %lld are longer "
-                  "and were dropped",
-                  paths, (long long)dataset->stats.items, (long long)dataset->stats.no_label,
-                  (long long)options->cutoff_len, (long long)dataset->stats.dropped));
+  TRY(hash_files(dataset, &bytes, err));
+  dataset_cache_open(&cache, options->cache_dir, dataset, bytes, tokenizer, options);
+  if (!dataset_cache_read(&cache, dataset)) {
+    TRY(encode_files(&build, paths, err));
+    dataset_cache_write(&cache, dataset);
   }
-  TRY(dataset_count(dataset, err));
 done:
+  dataset_cache_close(&cache);
   if (status != STATUS_OK) dataset_free(dataset);
   return status;
 }

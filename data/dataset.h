@@ -65,6 +65,10 @@ typedef struct DatasetOptions {
   int64_t cutoff_len;
   OverLength over_length;
   bool train_on_inputs;
+  // Where tokens are kept for the next time (dataset_cache.h): NULL or "off": nowhere; "": vma in
+  // the user's cache folder, for a MiB of data and more.
+  const char *cache_dir;
+  void (*warn)(const char *message); // gets what is wrong with the cache; NULL: nobody
 } DatasetOptions;
 
 // Reads the files, whose paths stand in one text with a comma between two. A wrong item is

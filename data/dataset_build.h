@@ -17,7 +17,9 @@ Status dataset_add(DatasetBuild *build, const int32_t *tokens, int64_t n, int64_
 // The statistics of a whole data set: duplicates and lengths.
 Status dataset_count(Dataset *dataset, Error *err);
 
-// dataset_read.c: appends the examples of one file, and fills all of it but its path.
+// dataset_read.c: whether the name says that the file is plain text.
+bool dataset_is_plain_name(const char *path);
+// Appends the examples of one file, and fills all of it but its path.
 Status dataset_read_file(DatasetBuild *build, DatasetFile *file, Error *err);
 
 #endif

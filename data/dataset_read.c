@@ -236,10 +236,14 @@ static bool ends_in(const char *text, const char *end) {
   return n >= k && strcmp(text + n - k, end) == 0;
 }
 
+bool dataset_is_plain_name(const char *path) {
+  return ends_in(path, ".txt") || ends_in(path, ".txt.gz");
+}
+
 static Status is_plain(const char *path, DataFormat format, bool *plain, Error *err) {
   Status status = STATUS_OK;
   ExpandedFile f = {0};
-  bool named = ends_in(path, ".txt") || ends_in(path, ".txt.gz");
+  bool named = dataset_is_plain_name(path);
   *plain = named && (format == DATA_FORMAT_AUTO || format == DATA_FORMAT_TEXT);
   if (*plain || format != DATA_FORMAT_TEXT) return STATUS_OK;
   TRY(expanded_file_open(&f, path, err));

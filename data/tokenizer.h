@@ -14,6 +14,7 @@
 
 #include "error.h"
 #include "gguf.h"
+#include "sha256.h"
 #include "text_ops.h"
 
 #include <stdbool.h>
@@ -56,6 +57,10 @@ bool tokenizer_adds_eos(const Tokenizer *tokenizer);
 
 // The id of a piece as it stands in the vocabulary ("<|im_end|>", "</s>"), or -1.
 int32_t tokenizer_find(const Tokenizer *tokenizer, const char *piece);
+
+// Adds to the hash all that decides which ids a text gets: where two tokenizers agree in it, they
+// agree in their ids.
+void tokenizer_identify(const Tokenizer *tokenizer, Sha256 *sha);
 
 // Whether the id is a special (control) token, which decoding can leave out.
 bool tokenizer_is_special(const Tokenizer *tokenizer, int32_t id);

@@ -38,6 +38,10 @@ static Status check_ids(const Run *run, Error *err) {
   return STATUS_OK;
 }
 
+static void warn_of_cache(const char *message) {
+  fprintf(stderr, "vma-train: warning: %s\n", message);
+}
+
 Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *c,
                      const Tokenizer *tokenizer, Error *err) {
   Status status = STATUS_OK;
@@ -47,6 +51,8 @@ Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *c,
                             .format = c->data.format,
                             .cutoff_len = c->data.cutoff_len,
                             .over_length = c->data.over_length,
+                            .cache_dir = c->data.cache_dir,
+                            .warn = warn_of_cache,
                             .train_on_inputs = c->data.train_on_inputs};
   TRY(dataset_load(data, c->data.path, tokenizer, &options, err));
   TRY(dataset_split(split, data, c->data.val_set_size, (uint64_t)c->train.seed, err));

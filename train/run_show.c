@@ -60,8 +60,8 @@ void print_data(const Run *run, FILE *to) {
   if (s->unanswered > 0) {
     fprintf(to, "unanswered       %" PRId64 " last questions (left out)\n", s->unanswered);
   }
-  fprintf(to, "tokens           %" PRId64 ", of which %" PRId64 " are labels\n", s->tokens,
-          s->label_tokens);
+  fprintf(to, "tokens           %" PRId64 ", of which %" PRId64 " are labels%s\n", s->tokens,
+          s->label_tokens, run->data.cached ? " (kept from an earlier run)" : "");
   fprintf(to, "length           shortest %d, median %d, 90 %% %d, 99 %% %d, longest %d\n",
           s->shortest, s->median, s->p90, s->p99, s->longest);
   print_padding(run, to);
