@@ -7,7 +7,7 @@
 //   adapter/         the result (PEFT files), the weights after the last step; with method full
 //   model/           instead, a Hugging Face folder
 //   best/            the same with the weights of the best held-out loss (output.best)
-//   report.html      for people (output.report)
+//   report.html      for people (output.report), with the answers of samples.json
 //
 // Shown on standard output: the config, statistics of the data, the memory plan, progress.
 #ifndef VMA_RUN_H

@@ -86,7 +86,7 @@ static double first_loss(const History *h) {
   return NAN;
 }
 
-static void print_times(FILE *to, const History *h) {
+static void print_times(FILE *to, const Run *run, const History *h) {
   double steps = 0, evals = 0, tokens = 0;
   for (int64_t i = 0; i < h->n_steps; i++) {
     steps += h->steps[i].seconds;
@@ -94,6 +94,10 @@ static void print_times(FILE *to, const History *h) {
   }
   for (int64_t i = 0; i < h->n_evals; i++) evals += h->evals[i].seconds;
   row(to, "Time", "%.1f s in steps, %.1f s in evaluations", steps, evals);
+  if (h->n_steps > 0) {
+    row(to, "A step", "%.3f s on average, %.3f s by the plan", steps / (double)h->n_steps,
+        run->plan.time.one_step);
+  }
   if (steps > 0) row(to, "Speed", "%.0f tokens/s", tokens / steps);
 }
 
@@ -118,7 +122,7 @@ static void print_result(FILE *to, const Run *run, const History *h, const char 
   }
   if (run->best.step > 0) row(to, "Best", "%.9g at step %" PRId64, run->best.loss, run->best.step);
   row(to, "Skipped", "%" PRId64 " steps that were not finite", h->n_skipped);
-  print_times(to, h);
+  print_times(to, run, h);
   row(to, "Model", "%s", run->config.model.path);
   row(to, "Trained", "%" PRId64 " of %" PRId64 " weights, method %s",
       param_count(&run->model.params, true), param_count(&run->model.params, false),

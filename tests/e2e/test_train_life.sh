@@ -172,6 +172,13 @@ accept run train.isa=base output.dir="$work/base"
 grep -q 'isa: base' "$work/base/config.yaml" || fail "isa: $(cat "$work/base/config.yaml")"
 accept "$train" --config "$work/base/config.yaml" output.dir="$work/base_again"
 same_run "$work/base" "$work/base_again"
+# Of all weights too, whose best are a model's folder.
+accept run method=full model.dtype=bf16 output.dir="$work/full" output.save_steps=9
+grep -qF "best: $work/full/best (step 9," "$work/out" || fail "full: the last step is not the best: $(tail -n 12 "$work/out")"
+cmp -s "$work/full/best/model.safetensors" "$work/full/model/model.safetensors" || fail "full: best and last differ"
+grep -q '"model/model.safetensors": "[0-9a-f]\{64\}"' "$work/full/manifest.json" || fail "full: not in the manifest"
+accept "$train" --config "$work/full/config.yaml" output.dir="$work/full_again"
+cmp -s "$work/full/model/model.safetensors" "$work/full_again/model/model.safetensors" || fail "full: other weights when repeated"
 # Other content under the same name is said.
 sed 's/Count to 3/Count to 4/' "$work/data.jsonl" >"$work/changed.jsonl"
 "$train" --config "$work/first/config.yaml" output.dir="$work/changed" data.path="$work/changed.jsonl" >"$work/out" 2>"$work/err" || fail "changed data: $(cat "$work/err")"

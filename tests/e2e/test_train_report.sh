@@ -34,7 +34,7 @@ well_formed "$page"
 grep -qF "report: $page" "$work/out" || fail "the report is not named: $(tail -n 5 "$work/out")"
 for part in 'vma-train [0-9.]*, finished' '<meta name="viewport"' 'prefers-color-scheme:dark' '<html lang="en"' \
   'role="img"' '<desc id="loss-desc">training loss: ' '9 of 9 (3.00 epochs)' 'items            13' 'template: none' \
-  '<a href="adapter/">' '<a href="metrics.jsonl">' 'keys and values of generation'; do
+  '<a href="adapter/">' '<a href="metrics.jsonl">' 'keys and values of generation' 's by the plan'; do
   grep -q "$part" "$page" || fail "no '$part' in the report"
 done
 # The points of the held-out loss, and their table, are the lines of metrics.jsonl.
