@@ -75,8 +75,8 @@ static Status load_weight(const Param *p, Backend *be, const TensorStore *store,
     } else {
       be->copy_in(be, to, staging);
     }
+    store_release_pages(store, source); // what was read; the rest is not there yet
   }
-  store_release_pages(store, source);
   return STATUS_OK;
 }
 

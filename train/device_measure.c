@@ -140,6 +140,8 @@ Status device_measure(Device *device, Backend *be, const RunConfig *config,
   trainer_init_dry(&trainer, c, &shape, &model);
   trainer.bounds.seqs = trainer.bounds.rows / shape.longest;
   TRY(drill(&device->rates, &trainer, meter, err));
+  // Now its code and the threads' stacks have been used.
+  device->process = process_memory_bytes() - be->counts.scratch;
 done:
   trainer_free(&trainer);
   if (model.blocks != NULL) llama_free(&model);

@@ -20,6 +20,7 @@ typedef struct Device {
   double gemm_share; // of the peak that matrix products are assumed to get
   bool measured;     // rates are; else they are assumed
   OpRates rates;
+  int64_t process; // bytes that this process holds besides what a plan counts; 0: not this machine
   Backend *shadow; // of the backend that was measured: what its ops take is planned; else NULL
 } Device;
 

@@ -1,9 +1,11 @@
 #include "free_memory.h"
 
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATH_BYTES = 4608, SHARE_LEFT_FREE = 20 };
 
@@ -80,4 +82,15 @@ int64_t free_memory_bytes(const char *root) {
   int64_t free_bytes = available(root), left = left_by_groups(root);
   if (left < free_bytes) free_bytes = left;
   return free_bytes - free_bytes / SHARE_LEFT_FREE;
+}
+
+int64_t process_memory_bytes(void) {
+  int64_t pages = 0;
+  char line[128] = "";
+  malloc_trim(0);
+  FILE *file = fopen("/proc/self/statm", "re"); // all pages, those that are resident, ...
+  if (file == NULL) return 0;
+  if (fgets(line, sizeof line, file) != NULL) pages = strtoll(line + strcspn(line, " "), NULL, 10);
+  fclose(file);
+  return pages * sysconf(_SC_PAGESIZE);
 }

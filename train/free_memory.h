@@ -10,4 +10,7 @@
 // paths are looked up under `root`: "" but in tests.
 int64_t free_memory_bytes(const char *root);
 
+// What this process holds in memory now, after giving back to the system what it has freed.
+int64_t process_memory_bytes(void);
+
 #endif

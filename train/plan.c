@@ -164,7 +164,8 @@ static void add_step(RunPlan *plan, const RunConfig *c) {
   }
 }
 
-static void add_host(RunPlan *plan) {
+static void add_host(RunPlan *plan, const RunConfig *c) {
+  enum { CHUNK = 4 << 20 }; // safetensors_write.c
   PlanLine *line = plan_add(plan, "host", plan->arenas.host, false, false);
   describe(line, "the tape's records");
   if (plan->arenas.scratch > 0) {
@@ -176,6 +177,14 @@ static void add_host(RunPlan *plan) {
   line = plan_add(plan, "data", (int64_t)(tokens + 0.5) * 4 + examples * (int64_t)sizeof(Example),
                   false, plan->data.assumed);
   describe(line, "token ids");
+  bool lora = c->method == METHOD_LORA; // copied out, mapped to be read back, and read
+  line = plan_add(plan, "saving", (lora ? 3 * 4 * plan->trained : 0) + CHUNK, false, false);
+  describe(line,
+           lora ? "the adapter's copy and what is read back to check it" : "a piece of a file");
+  if (plan->device.process > 0) {
+    line = plan_add(plan, "process", plan->device.process, false, false);
+    describe(line, "the program, its libraries and the tokenizer: measured");
+  }
 }
 
 static void fill_lines(RunPlan *plan, const RunConfig *c, const ParamTable *table) {
@@ -184,7 +193,7 @@ static void fill_lines(RunPlan *plan, const RunConfig *c, const ParamTable *tabl
   add_gradients(plan, c, &sums);
   add_optimizer(plan, c, &sums);
   add_step(plan, c);
-  add_host(plan);
+  add_host(plan, c);
 }
 
 // ---- time ----

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 #define BEST_NOTE "best.json"
-enum { NOTE_BYTES_MAX = 4096 };
+enum { NOTE_BYTES_MAX = 4096, COPY_PIECE = 1 << 20 };
 
 static Status write_note(const Run *run, const char *folder, Error *err) {
   char text[160];
@@ -74,11 +74,19 @@ bool run_stops_early(const Run *run) {
 
 static Status copy_file(const char *from, const char *to, Error *err) {
   MappedFile file = {.fd = -1};
+  FileWriter writer = {.fd = -1};
   Status status = STATUS_OK;
   TRY(file_map(&file, from, err));
-  TRY(file_write(to, file.data, file.size, err));
+  TRY(file_writer_open(&writer, to, err));
+  for (int64_t at = 0, n; at < file.size; at += n) { // a mapped page read is memory of the process
+    n = file.size - at < COPY_PIECE ? file.size - at : COPY_PIECE;
+    TRY(file_writer_put(&writer, file.data + at, n, err));
+    file_release_pages(&file, at, n);
+  }
   TRY(file_check(&file, err));
+  TRY(file_writer_commit(&writer, err));
 done:
+  file_writer_abort(&writer);
   file_unmap(&file);
   return status;
 }

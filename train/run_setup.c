@@ -165,6 +165,10 @@ done:
 }
 
 // Both before any memory is taken: the device's is what is free now.
+static int64_t dataset_bytes(const Dataset *data) {
+  return data->n_tokens * (int64_t)sizeof *data->tokens + data->n * (int64_t)sizeof *data->examples;
+}
+
 static Status make_plan(Run *run, Error *err) {
   Status status = STATUS_OK;
   Device device;
@@ -172,6 +176,7 @@ static Status make_plan(Run *run, Error *err) {
   outline.train = run->epoch_size;
   outline.held_out = run->split.n_held_out;
   TRY(device_measure(&device, run->be, &run->config, &run->model.config, &outline, err));
+  device.process -= dataset_bytes(&run->data); // it has its own line
   TRY(plan_make(&run->plan, &run->config, &run->model.config, &outline, &device, err));
   printf("# backend: %s, %s\n", run->be->name, run->be->gemm_path);
   plan_show(&run->plan, &run->config);

@@ -329,14 +329,24 @@ void store_release_pages(const TensorStore *store, const StoreTensor *tensor) {
   file_release_pages(entry->shard->file, tensor->offset, tensor->bytes);
 }
 
+void store_hash_bytes(const TensorStore *store, const StoreTensor *tensor, Sha256 *sha) {
+  enum { PIECE = 1 << 20 };
+  const StoreShard *shard = entry_of(store, tensor)->shard;
+  for (int64_t at = 0, n; at < tensor->bytes; at += n) {
+    n = tensor->bytes - at < PIECE ? tensor->bytes - at : PIECE;
+    sha256_add(sha, shard->data + tensor->offset + at, n);
+    file_release_pages(shard->file, tensor->offset + at, n);
+  }
+}
+
 static void add_number(Sha256 *sha, int64_t value) {
   sha256_add(sha, &value, sizeof value);
 }
 
 // Of one tensor: name and dtype with their NULs, the number of dimensions, the dimensions, the
 // bytes' number (each a little-endian i64), the bytes.
-static void hash_tensor(const StoreEntry *entry, uint8_t digest[SHA256_BYTES]) {
-  const StoreTensor *t = &entry->tensor;
+static void hash_tensor(const TensorStore *store, const StoreTensor *t,
+                        uint8_t digest[SHA256_BYTES]) {
   Sha256 sha;
   sha256_init(&sha);
   sha256_add(&sha, t->name, (int64_t)strlen(t->name) + 1);
@@ -344,7 +354,7 @@ static void hash_tensor(const StoreEntry *entry, uint8_t digest[SHA256_BYTES]) {
   add_number(&sha, t->ndim);
   for (int d = 0; d < t->ndim; d++) add_number(&sha, t->shape[d]);
   add_number(&sha, t->bytes);
-  sha256_add(&sha, entry->shard->data + t->offset, t->bytes);
+  store_hash_bytes(store, t, &sha);
   sha256_finish(&sha, digest);
 }
 
@@ -360,8 +370,7 @@ Status store_hash(TensorStore *store, char hex[65], Error *err) {
     for (int64_t i = 0; i < store->n_entries; i++) bytes += store->entries[i].tensor.bytes;
 #pragma omp parallel for schedule(dynamic) if (bytes > 1 << 20)
     for (int64_t i = 0; i < store->n_entries; i++) {
-      hash_tensor(&store->entries[i], digests + i * SHA256_BYTES);
-      store_release_pages(store, &store->entries[i].tensor);
+      hash_tensor(store, &store->entries[i].tensor, digests + i * SHA256_BYTES);
     }
     TRY(store_check(store, err));
     sha256_init(&sha);

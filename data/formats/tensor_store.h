@@ -11,6 +11,7 @@
 
 #include "error.h"
 #include "gguf.h"
+#include "sha256.h"
 #include "tensor.h"
 
 #include <stdbool.h>
@@ -71,6 +72,10 @@ Status store_read_rows(const TensorStore *store, const StoreTensor *tensor, int6
 // STATUS_DATA or STATUS_IO when a file changed underneath or could not be read.
 const uint8_t *store_bytes(const TensorStore *store, const StoreTensor *tensor);
 Status store_check(const TensorStore *store, Error *err);
+
+// Adds the bytes to a hash, piece by piece: a page that is read counts as memory of the process
+// until it is given back.
+void store_hash_bytes(const TensorStore *store, const StoreTensor *tensor, Sha256 *sha);
 
 // Gives the file pages of a tensor that was converted back to the system.
 void store_release_pages(const TensorStore *store, const StoreTensor *tensor);

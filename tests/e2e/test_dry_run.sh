@@ -105,7 +105,9 @@ if grep -q 6742609920 "$work/out"; then fail "a preset in place of files"; fi
 
 # ---- a run shows the same plan, and what became of it ----
 
-plan_of() { sed -n '/^memory/,/^  total/s/ *[0-9.]* %.*//p' "$work/out" | grep -v '^  total'; } # names and MiB
+plan_of() { # names and MiB; what the process takes is measured
+  sed -n '/^memory/,/^  total/s/ *[0-9.]* %.*//p' "$work/out" | grep -v '^  total\|^  process'
+}
 small=(model.path="$work/tiny" data.path="$work/data.jsonl" data.template=none data.val_set_size=2
   output.dir="$work/run" train.threads=1 train.gemm=own train.max_steps=2)
 ends 0 0 "$train" --dry-run "${small[@]}"
