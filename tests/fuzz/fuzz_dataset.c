@@ -1,4 +1,4 @@
-// A file of instruction data through a sound tokenizer; the first byte chooses the options.
+// A data file of any form through a sound tokenizer; the first byte chooses the options.
 #include "check.h"
 #include "dataset.h"
 #include "fuzz.h"
@@ -22,7 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size == 0) return 0;
   const DatasetOptions options = {.template =
                                       template_builtin((TemplateKind)(data[0] % TEMPLATE_COUNT)),
+                                  .format = data[0] & 0x80 ? DATA_FORMAT_TEXT : DATA_FORMAT_AUTO,
                                   .cutoff_len = data[0] & 0x40 ? 40 : 400,
+                                  .over_length = (OverLength)(data[0] / 8 % 3),
                                   .train_on_inputs = data[0] & 0x20};
   tmp_put("data.json", data + 1, (int64_t)size - 1);
   if (dataset_load(&dataset, tmp_path("data.json"), get_tokenizer(), &options, &err) != STATUS_OK) {
