@@ -22,9 +22,8 @@ typedef struct AskOptions {
   const char *input, *output; // paths; `-`: standard input, standard output
   int slots;                  // texts at a time
   int64_t batch_tokens;       // rows of a step at most, if that is enough for all slots
-  bool template_given;        // as in PromptRequest, for every line
-  TemplateKind template_kind;
-  GenerateOptions generate; // of every line; stop ids, context and adapter are seen to here
+  const Template *template;   // as in PromptRequest, for every line
+  GenerateOptions generate;   // of every line; stop ids, context and adapter are seen to here
 } AskOptions;
 
 enum { ASK_SLOTS = 16, ASK_BATCH_TOKENS = 512 };
@@ -50,11 +49,19 @@ typedef struct AskItem {
   GenerateOptions options;
 } AskItem;
 
+// The ids that end the answers of one template.
+typedef struct AskStops {
+  const Template *template;
+  int n;
+  int32_t ids[ENGINE_STOPS_MAX];
+} AskStops;
+
 typedef struct AskItems {
   TokenIds ids; // of all prompts, one after the other
   AskItem *items;
   int64_t n, capacity;
-  int32_t stop_ids[TEMPLATE_COUNT][ENGINE_STOPS_MAX];
+  AskStops stops[TEMPLATE_COUNT + MAX_ADAPTERS + 1]; // of built-in ones, the adapters', the given
+  int n_stops;
 } AskItems;
 
 // ask_input.c; `items` must stay where it is. To be freed in any case.

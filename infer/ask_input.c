@@ -60,8 +60,7 @@ static Status get_adapter(const Input *in, int *adapter, Error *err) {
 
 static Status get_request(const Input *in, PromptRequest *r, Error *err) {
   Status status = STATUS_OK;
-  *r = (PromptRequest){.template_given = in->options->template_given,
-                       .template_kind = in->options->template_kind};
+  *r = (PromptRequest){.template = in->options->template};
   if (!json_is_object(in->item.value))
     return ITEM_ERROR(in, err, "expected an object, found %s", json_kind(in->item.value));
   TRY(get_string(in, "prompt", &r->prompt, &r->prompt_bytes, err));
@@ -92,18 +91,31 @@ static Status get_id(const Input *in, AskItem *item, Error *err) {
   return STATUS_OK;
 }
 
+static const AskStops *stops_of(AskItems *out, const Engine *engine, const Template *template) {
+  const int most = sizeof out->stops / sizeof *out->stops;
+  for (int i = 0; i < out->n_stops; i++) {
+    if (out->stops[i].template == template) return &out->stops[i];
+  }
+  CHECK(out->n_stops < most, "more than %d templates", most);
+  AskStops *stops = &out->stops[out->n_stops++];
+  *stops = (AskStops){.template = template};
+  stops->n = engine_stop_ids(engine, template, stops->ids);
+  return stops;
+}
+
 static Status encode(const Input *in, const PromptRequest *r, AskItem *item, Error *err) {
   Status status = STATUS_OK;
   AskItems *out = in->out;
-  TemplateKind kind;
-  TRY(prompt_template(r, in->engine, &kind, err));
-  TRY(prompt_encode(r, in->engine, kind, &out->ids, err));
+  const Template *template;
+  TRY(prompt_template(r, in->engine, &template, err));
+  TRY(prompt_encode(r, in->engine, template, &out->ids, err));
   item->n = out->ids.n - item->first;
   item->options = in->options->generate;
   item->options.context = in->engine->model.config.max_positions;
   item->options.adapter = r->adapter;
-  item->options.stop_ids = out->stop_ids[kind];
-  item->options.n_stop_ids = engine_stop_ids(in->engine, kind, out->stop_ids[kind]);
+  const AskStops *stops = stops_of(out, in->engine, template);
+  item->options.stop_ids = stops->ids;
+  item->options.n_stop_ids = stops->n;
   TRY(generate_check(item->n, &item->options, err));
 done:
   return status;

@@ -238,27 +238,28 @@ done:
   return status;
 }
 
+// The alpaca forms, own ones too, and none.
+static bool is_of_one_turn(const Template *t) {
+  return t->end_if_room || t == template_builtin(TEMPLATE_ALPACA_STANFORD);
+}
+
 static Status set_up(Chat *c, Engine *e, const ChatOptions *o, int32_t *stop_ids, Error *err) {
   Status status = STATUS_OK;
-  TemplateKind kind;
-  PromptRequest request = {.instruction = "",
-                           .adapter = engine_adapter(e, NULL),
-                           .template_given = o->template_given,
-                           .template_kind = o->template_kind};
+  const Template *template;
+  PromptRequest request = {
+      .instruction = "", .adapter = engine_adapter(e, NULL), .template = o->template};
   TRY(engine_need_tokenizer(e, err));
-  TRY(prompt_template(&request, e, &kind, err));
+  TRY(prompt_template(&request, e, &template, err));
   int64_t most = e->model.config.max_positions;
   int64_t wanted = o->context > 0 ? o->context : CHAT_CONTEXT;
   c->options = o->generate;
   c->options.context = wanted < most ? wanted : most;
   c->options.adapter = request.adapter;
   c->options.stop_ids = stop_ids;
-  c->options.n_stop_ids = engine_stop_ids(e, kind, stop_ids);
+  c->options.n_stop_ids = engine_stop_ids(e, template, stop_ids);
   c->seed = o->generate.sampler.seed;
-  c->conversation = (Conversation){.tokenizer = e->tokenizer,
-                                   .template = template_builtin(kind),
-                                   .one_turn = kind != TEMPLATE_CHATML && kind != TEMPLATE_LLAMA2 &&
-                                               kind != TEMPLATE_LLAMA3};
+  c->conversation = (Conversation){
+      .tokenizer = e->tokenizer, .template = template, .one_turn = is_of_one_turn(template)};
   DecoderSize size = {
       .max_len = c->options.context, .chunk = CHUNK, .seqs = generate_seqs(&c->options)};
   GeneratorSize one = {.slots = 1,

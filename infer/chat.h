@@ -12,8 +12,7 @@
 
 typedef struct ChatOptions {
   GenerateOptions generate; // stop ids, context and adapter are seen to here
-  bool template_given;      // as in PromptRequest
-  TemplateKind template_kind;
+  const Template *template; // as in PromptRequest
   int64_t context; // tokens of the conversation that the model sees; 0: CHAT_CONTEXT, or all that
                    // the model has if it is less
 } ChatOptions;

@@ -1,7 +1,9 @@
 #include "engine.h"
 
 #include "check.h"
+#include "quote.h"
 #include "template_encode.h"
+#include "template_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,19 +19,31 @@ static void open_tokenizer(Engine *e) {
   if (status != STATUS_OK) e->tokenizer = NULL;
 }
 
+// By name, or its text, which is a template file's.
+static Status find_template(EngineAdapter *a, Error *err) {
+  const char *said = a->peft.template_name;
+  if (said == NULL) return STATUS_OK;
+  if (said[0] == '{') {
+    Status status = template_parse(&a->own_template, a->folder, said, (int64_t)strlen(said), err);
+    if (status != STATUS_OK) error_prefix(err, "the template in its metadata");
+    a->template = a->own_template;
+    return status;
+  }
+  TemplateKind kind = template_kind_from_name(said);
+  if (kind == TEMPLATE_COUNT) {
+    return error_set(err, STATUS_DATA,
+                     "%s: its metadata name a template %s that this program does not know",
+                     a->folder, quote_text(said).text);
+  }
+  a->template = template_builtin(kind);
+  return STATUS_OK;
+}
+
 // The file says which weights and which template an adapter was made for; other tools' adapters
 // do not say.
 static Status check_origin(const Engine *e, EngineAdapter *a, Error *err) {
   Status status = STATUS_OK;
-  a->template_kind = TEMPLATE_COUNT;
-  if (a->peft.template_name != NULL) {
-    a->template_kind = template_kind_from_name(a->peft.template_name);
-    if (a->template_kind == TEMPLATE_COUNT) {
-      return error_set(err, STATUS_DATA,
-                       "%s: its metadata name a template '%s' that this program does not know",
-                       a->folder, a->peft.template_name);
-    }
-  }
+  TRY(find_template(a, err));
   if (a->peft.base_hash != NULL) {
     char hash[65];
     TRY(store_hash(e->store, hash, err));
@@ -87,6 +101,7 @@ void engine_close(Engine *e) {
   llama_free(&e->model);
   for (int i = 0; i < e->n_adapters; i++) {
     peft_adapter_free(&e->adapters[i].peft);
+    template_free(e->adapters[i].own_template);
     free(e->adapters[i].name);
     free(e->adapters[i].folder);
   }
@@ -163,12 +178,12 @@ static int add_id(int32_t *ids, int n, int64_t id) {
   return n + 1;
 }
 
-int engine_stop_ids(const Engine *e, TemplateKind kind, int32_t *ids) {
+int engine_stop_ids(const Engine *e, const Template *template, int32_t *ids) {
   int n = 0;
   for (int i = 0; i < e->model.config.n_eos; i++) n = add_id(ids, n, e->model.config.eos_ids[i]);
   if (e->tokenizer == NULL) return n;
   n = add_id(ids, n, tokenizer_eos(e->tokenizer));
-  n = add_id(ids, n, template_end_id(e->tokenizer, template_builtin(kind)));
+  n = add_id(ids, n, template_end_id(e->tokenizer, template));
   return n;
 }
 

@@ -12,6 +12,7 @@
 #include "llama.h"
 #include "memory.h"
 #include "peft_adapter.h"
+#include "template.h"
 #include "tokenizer.h"
 
 typedef struct AdapterSource {
@@ -33,8 +34,9 @@ typedef struct EngineOptions {
 typedef struct EngineAdapter {
   PeftAdapter peft;
   char *name, *folder;
-  TemplateKind template_kind; // TEMPLATE_COUNT: it does not say
-  char warning[1200];         // "" or what a user should know: it was made for other weights
+  const Template *template; // that it was trained with; NULL: it does not say
+  Template *own_template;   // the same where it brings its own
+  char warning[1200];       // "" or what a user should know: it was made for other weights
 } EngineAdapter;
 
 typedef struct Engine {
@@ -72,7 +74,7 @@ int engine_adapter(const Engine *engine, const char *name);
 // The ids that end a text: the model's, the tokenizer's EOS and what ends the template's answers.
 // Returns how many; at most ENGINE_STOPS_MAX.
 enum { ENGINE_STOPS_MAX = LLAMA_EOS_MAX + 2 };
-int engine_stop_ids(const Engine *engine, TemplateKind kind, int32_t *ids);
+int engine_stop_ids(const Engine *engine, const Template *template, int32_t *ids);
 
 // OK when every id is a row of the model's vocabulary. STATUS_DATA: the tokenizer is another
 // model's.

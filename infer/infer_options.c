@@ -213,6 +213,8 @@ static Status check_values(const Parse *p, Error *err) {
                      "--beams 1",
                      (double)o->generate.sampler.temperature, o->generate.beam.beams);
   }
+  if (is_given(p, "template") && is_given(p, "template-file"))
+    return error_set(err, STATUS_USAGE, "--template and --template-file: give one of the two");
   if (o->generate.beam.beams > 1) return STATUS_OK;
   static const char *const of_beams[] = {"length-penalty", "early-stopping"};
   for (int i = 0; i < 2; i++) {
@@ -227,8 +229,7 @@ Status infer_options_parse(InferOptions *o, int argc, char **argv, Error *err) {
   struct argp_option table[OPTIONS_MAX + 4];
   CHECK(infer_option_count <= OPTIONS_MAX, "%d options", infer_option_count);
   make_argp_table(table);
-  *o = (InferOptions){.request = {.template_kind = TEMPLATE_NONE},
-                      .generate = {.sampler = SAMPLER_GREEDY,
+  *o = (InferOptions){.generate = {.sampler = SAMPLER_GREEDY,
                                    .beam = {.beams = 1, .length_penalty = 1},
                                    .max_new_tokens = 256,
                                    .stops = o->stops}};

@@ -14,6 +14,7 @@ typedef struct InferOptions {
   InferJob job;
   EngineOptions engine;
   PromptRequest request;                     // prompt "-": standard input
+  Template *own_template;                    // of --template-file, to be freed; NULL: none
   GenerateOptions generate;                  // stop ids, context and adapter are not set here
   const char *stops[INFER_STOPS_MAX];        // generate.stops
   bool json, alpaca_lora;                    // the preset

@@ -7,6 +7,7 @@
 #include "mapped_file.h"
 #include "standard_streams.h"
 #include "stopwatch.h"
+#include "template_file.h"
 #include "thread_wait.h"
 
 #include <errno.h>
@@ -66,7 +67,7 @@ static Status run_generation(const InferOptions *o, Engine *e, double start, Err
   Generation answer = {0};
   Decoder decoder = {0};
   char *from_stdin = NULL;
-  TemplateKind kind;
+  const Template *template;
   int32_t stop_ids[ENGINE_STOPS_MAX];
   TRY(engine_need_tokenizer(e, err));
   PromptRequest request = o->request;
@@ -75,13 +76,13 @@ static Status run_generation(const InferOptions *o, Engine *e, double start, Err
     request.prompt = from_stdin;
   }
   request.adapter = engine_adapter(e, NULL);
-  TRY(prompt_template(&request, e, &kind, err));
-  TRY(prompt_encode(&request, e, kind, &prompt, err));
+  TRY(prompt_template(&request, e, &template, err));
+  TRY(prompt_encode(&request, e, template, &prompt, err));
   GenerateOptions options = o->generate;
   options.context = e->model.config.max_positions;
   options.adapter = request.adapter;
   options.stop_ids = stop_ids;
-  options.n_stop_ids = engine_stop_ids(e, kind, stop_ids);
+  options.n_stop_ids = engine_stop_ids(e, template, stop_ids);
   TRY(generate_check(prompt.n, &options, err));
   DecoderSize size = {.max_len = generate_cache_len(prompt.n, &options),
                       .chunk = prompt.n < PREFILL_CHUNK ? prompt.n : PREFILL_CHUNK,
@@ -138,8 +139,7 @@ static Status run_batch(const InferOptions *o, Engine *e, Error *err) {
       .output = o->output,
       .slots = o->batch_size > 0 ? (int)o->batch_size : ASK_SLOTS,
       .batch_tokens = o->batch_tokens > 0 ? o->batch_tokens : ASK_BATCH_TOKENS,
-      .template_given = o->request.template_given,
-      .template_kind = o->request.template_kind,
+      .template = o->request.template,
       .generate = o->generate,
   };
   Status status = ask_file(e, &options, print_progress, &stats, err);
@@ -155,8 +155,7 @@ static Status run_batch(const InferOptions *o, Engine *e, Error *err) {
 static Status run_chat(const InferOptions *o, Engine *e, Error *err) {
   return chat_run(e,
                   &(ChatOptions){.generate = o->generate,
-                                 .template_given = o->request.template_given,
-                                 .template_kind = o->request.template_kind,
+                                 .template = o->request.template,
                                  .context = o->context},
                   err);
 }
@@ -192,5 +191,6 @@ int main(int argc, char **argv) {
 done:
   if (status != STATUS_OK) fprintf(stderr, "vma-infer: %s\n", err.message);
   engine_close(&engine);
+  template_free(options.own_template);
   return (int)status;
 }

@@ -2,6 +2,7 @@
 #include "infer_options.h"
 
 #include "option_values.h"
+#include "template_file.h"
 
 #include <string.h>
 
@@ -86,8 +87,15 @@ static Status set_template(InferOptions *o, const char *name, char *text, Error 
   int kind = 0;
   for (int i = 0; i < TEMPLATE_COUNT; i++) words[i] = template_kind_name((TemplateKind)i);
   Status status = option_word(name, text, words, TEMPLATE_COUNT, &kind, err);
-  o->request.template_kind = (TemplateKind)kind;
-  o->request.template_given = true;
+  o->request.template = template_builtin((TemplateKind)kind);
+  return status;
+}
+
+static Status set_template_file(InferOptions *o, const char *name, char *text, Error *err) {
+  template_free(o->own_template);
+  Status status = template_load(&o->own_template, text, err);
+  if (status != STATUS_OK) error_prefix(err, "--%s", name);
+  o->request.template = o->own_template;
   return status;
 }
 
@@ -225,6 +233,10 @@ const InferOption infer_option_table[] = {
      "instruction with a newline behind it, as vma-train has it. One that contradicts the "
      "adapter's "
      "is refused"},
+    {"template-file", 0, "FILE", ASKED, set_template_file,
+     "a template of your own (vma-train's data.template_file; a run leaves it in template.json). "
+     "An "
+     "adapter brings its own along"},
     {"output", 0, "OUT.jsonl", FOR_BATCH | FOR_SCORE, set_output,
      "a line for each line, in order; it appears when all is done. --batch: {\"id\", \"text\", "
      "\"ids\", \"finish\"}, --score: {\"ids\", \"logprobs\", \"completion_start\", \"greedy\"}. - "

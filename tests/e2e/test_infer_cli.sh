@@ -71,6 +71,23 @@ refuse 2 'chatlora was trained with chatml: expected a model whose vocabulary ha
   --adapter "$work/chatlora"
 accept "${unmarked[@]}" --prompt x --adapter "$work/chatlora"
 
+# A template of one's own: from a file, and from an adapter that was trained with it.
+frame='### Instruction:\n{instruction}\n\n### Response:\n'
+printf '{"prompt_no_input": "%s", "prompt_input": "%s{input}"}' "$frame" "$frame" >"$work/own.json"
+own=$(prompt_tokens --instruction 'hi' --template-file "$work/own.json")
+[ "$own" = "$(prompt_tokens --instruction 'hi' --template alpaca_short)" ] || fail "the same template gives another prompt"
+[ "$own" != "$by_default" ] || fail "--template-file changes nothing"
+adapter_that_says "$work/ownlora" "\"vma_template\":$(printf '%s' "$(sed 's/[\\"]/\\&/g' "$work/own.json")" | sed 's/^/"/; s/$/"/')"
+gqa_ask=("$infer" --model "$work/gqa" --instruction hi --json -n 4)
+accept "${gqa_ask[@]}" --adapter "$work/ownlora"
+mv "$work/out" "$work/own_out"
+accept "${gqa_ask[@]}" --adapter "$work/ownlora" --template-file "$work/own.json"
+answer() { grep -o '"ids":.*\]' "$1"; }
+[ "$(answer "$work/out")" = "$(answer "$work/own_out")" ] || fail "an adapter's own template is not that of its file"
+refuse 2 'a template of its own' "${gqa_ask[@]}" --adapter "$work/ownlora" --template alpaca
+refuse 2 'give one of the two' "${gqa_ask[@]}" --template alpaca --template-file "$work/own.json"
+refuse 66 'nowhere' "${gqa_ask[@]}" --template-file "$work/nowhere"
+
 # A NUL is a byte of a prompt like any other, but a template's text ends there.
 printf 'The\0heart' >"$work/nul"
 "$infer" --model "$tiny" --prompt - --max-new-tokens 1 <"$work/nul" >"$work/out" || fail "a NUL in a prompt"

@@ -18,8 +18,9 @@ static const Engine *get_engine(void) {
   engine.model.config.vocab = tokenizer_vocab(engine.tokenizer);
   engine.model.config.max_positions = 400;
   engine.n_adapters = 2;
-  engine.adapters[0] = (EngineAdapter){.name = "a", .template_kind = TEMPLATE_ALPACA_SHORT};
-  engine.adapters[1] = (EngineAdapter){.folder = "b", .template_kind = TEMPLATE_COUNT};
+  engine.adapters[0] =
+      (EngineAdapter){.name = "a", .template = template_builtin(TEMPLATE_ALPACA_SHORT)};
+  engine.adapters[1] = (EngineAdapter){.folder = "b"};
   return &engine;
 }
 
@@ -30,8 +31,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const Engine *engine = get_engine();
   AskOptions options = {
       .input = tmp_path("ask.jsonl"),
-      .template_given = data[0] & 1,
-      .template_kind = (TemplateKind)((data[0] >> 1) % TEMPLATE_COUNT),
+      .template = (data[0] & 1) != 0
+                      ? template_builtin((TemplateKind)((data[0] >> 1) % TEMPLATE_COUNT))
+                      : NULL,
       .generate = {.max_new_tokens = 1 + data[0], .beam = {.beams = data[0] % 4}}};
   tmp_put("ask.jsonl", data + 1, (int64_t)size - 1);
   if (ask_items_read(&items, engine, &options, &err) == STATUS_OK) {

@@ -1,6 +1,7 @@
 // labels: quick
 // Which template serves, and what an adapter's files say about template and base weights.
 #include "prompt.h"
+#include "template_file.h"
 #include "test.h"
 #include "tiny_engine.h"
 
@@ -19,21 +20,25 @@ static const char *adapter_with(const char *template_name, const char *base_hash
   return folder;
 }
 
-static TemplateKind choose(const Engine *e, PromptRequest r, Status expected) {
-  TemplateKind kind = TEMPLATE_COUNT;
+static const Template *choose_template(const Engine *e, PromptRequest r, Status expected) {
+  const Template *template = NULL;
   Error err = {0};
   r.adapter = engine_adapter(e, NULL);
-  Status status = prompt_template(&r, e, &kind, &err);
+  Status status = prompt_template(&r, e, &template, &err);
   EXPECT(status == expected, "status %d: %s", status, err.message);
-  return kind;
+  return template;
+}
+
+static TemplateKind choose(const Engine *e, PromptRequest r, Status expected) {
+  const Template *template = choose_template(e, r, expected);
+  return template != NULL ? template_kind_from_name(template->name) : TEMPLATE_COUNT;
 }
 
 static const PromptRequest ask = {.instruction = "hi", .adapter = -1},
                            go_on = {.prompt = "hi", .adapter = -1};
 
 static PromptRequest with(PromptRequest r, TemplateKind kind) {
-  r.template_given = true;
-  r.template_kind = kind;
+  r.template = template_builtin(kind);
   return r;
 }
 
@@ -62,6 +67,31 @@ static void test_the_adapters_template(void) {
   engine_close(&e);
 }
 
+static void test_an_own_template(void) {
+  static const char text[] = "{\"prompt_input\": \"Q: {instruction} ({input})\\nA: \", "
+                             "\"prompt_no_input\": \"Q: {instruction}\\nA: \"}";
+  Engine e;
+  Error err = {0};
+  TokenIds ids = {0};
+  Template *same = NULL, *other = NULL;
+  tiny_engine_open(&e, "gqa", adapter_with(text, NULL));
+  EXPECT(template_parse(&same, "same.json", text, sizeof text - 1, &err) == STATUS_OK);
+  EXPECT(template_parse(&other, "other.json", text, sizeof text - 2, &err) != STATUS_OK);
+  const Template *found = choose_template(&e, ask, STATUS_OK);
+  EXPECT(found != NULL && found->source != NULL && strcmp(found->source, text) == 0);
+  EXPECT(prompt_encode(&ask, &e, found, &ids, &err) == STATUS_OK, "%s", err.message);
+  char *back = tokenizer_decode(e.tokenizer, ids.ids, ids.n, true, NULL);
+  EXPECT(strcmp(back, "Q: hi\nA: ") == 0, "'%s'", back);
+  PromptRequest given = ask;
+  given.template = same;
+  choose_template(&e, given, STATUS_OK);
+  choose_template(&e, with(ask, TEMPLATE_ALPACA), STATUS_USAGE);
+  free(back);
+  token_ids_free(&ids);
+  template_free(same);
+  engine_close(&e);
+}
+
 static void expect_refused(const char *variant, const char *adapter, Status expected,
                            const char *part) {
   Engine e;
@@ -77,6 +107,7 @@ static void expect_refused(const char *variant, const char *adapter, Status expe
 
 static void test_unknown_template(void) {
   expect_refused("gqa", adapter_with("vicuna", NULL), STATUS_DATA, "'vicuna'");
+  expect_refused("gqa", adapter_with("{\"prompt\": 1}", NULL), STATUS_DATA, "metadata");
 }
 
 static void test_base_hash(void) {
@@ -122,7 +153,7 @@ static TokenIds encode(const Engine *e, PromptRequest r, TemplateKind kind, Stat
   TokenIds ids = {0};
   Error err = {0};
   if (r.prompt != NULL) r.prompt_bytes = (int64_t)strlen(r.prompt);
-  Status status = prompt_encode(&r, e, kind, &ids, &err);
+  Status status = prompt_encode(&r, e, template_builtin(kind), &ids, &err);
   EXPECT(status == expected, "status %d: %s", status, err.message);
   return ids;
 }
@@ -143,7 +174,8 @@ static void test_encode(void) {
   EXPECT(ids.n > 5 && ids.ids[0] == 1 && ids.ids[ids.n - 1] == 98, "begins <|im_start|>, ends \\n");
   token_ids_free(&ids);
   int32_t stops[ENGINE_STOPS_MAX];
-  EXPECT(engine_stop_ids(&e, TEMPLATE_CHATML, stops) == 1 && stops[0] == 2, "each once");
+  EXPECT(engine_stop_ids(&e, template_builtin(TEMPLATE_CHATML), stops) == 1 && stops[0] == 2,
+         "each once");
   e.model.config.vocab = 50; // as of another model
   ids = encode(&e, go_on, TEMPLATE_NONE, STATUS_DATA);
   token_ids_free(&ids);
@@ -153,6 +185,7 @@ static void test_encode(void) {
 int main(void) {
   RUN(test_without_an_adapter);
   RUN(test_the_adapters_template);
+  RUN(test_an_own_template);
   RUN(test_unknown_template);
   RUN(test_base_hash);
   RUN(test_another_models_adapter);
