@@ -178,7 +178,8 @@ void config_defaults(RunConfig *config);
 
 // The defaults, then the file (path may be NULL: none), then the n "key=value" overrides in their
 // order (of two for one key the last counts). Lists on the command line:
-// lora.targets=q_proj,v_proj. config_load is config_read, then config_check.
+// lora.targets=q_proj,v_proj, or in brackets as in a file. config_load is config_read, then
+// config_check.
 Status config_read(RunConfig *config, const char *path, const char *const *overrides, int n,
                    Error *err);
 Status config_load(RunConfig *config, const char *path, const char *const *overrides, int n,
