@@ -8,10 +8,12 @@
 // A conversation is one example: the tokens of template_encode cut at `cutoff_len`, with its
 // answers as labels, or all of it. Where the template leaves the end to us (end_if_room), EOS is
 // appended after the cut, if the last id is another and there is room; a tokenizer without EOS
-// appends none. A document is cut into examples of cutoff_len tokens one after the other, all of
-// them labels; BOS (where the tokenizer's config asks for one) comes before the document and EOS
-// behind it, not around each example. An example's first token is no label, for nothing foretells
-// it; one without any label (a prompt that fills the cut) is kept out of training and counted.
+// appends none. What over_length drops or refuses is measured with its EOS, so that what it keeps
+// always has one. A document, which has to be UTF-8, is cut into examples of cutoff_len tokens one
+// after the other, all of them labels; BOS (where the tokenizer's config asks for one) comes before
+// the document and EOS behind it, not around each example. An example's first token is no label,
+// for nothing foretells it; one without any label (a prompt that fills the cut) is kept out of
+// training and counted.
 #ifndef VMA_DATASET_H
 #define VMA_DATASET_H
 

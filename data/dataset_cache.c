@@ -9,7 +9,7 @@
 #include <string.h>
 
 // Changes whenever the same data would become other tokens, or the file another form.
-#define FORM "vma tokens 1\n"
+#define FORM "vma tokens 2\n"
 
 enum {
   LEAST_BYTES = 1 << 20, // of data that is cached without being asked for

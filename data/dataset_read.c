@@ -3,6 +3,8 @@
 #include "dataset_build.h"
 #include "expanded_file.h"
 #include "item_turns.h"
+#include "quote.h"
+#include "utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,22 +47,21 @@ static void encode_part(const DatasetBuild *b, Slot *s) {
 }
 
 // Cuts the tokens where that is asked for, or ends them by EOS where the template leaves that to
-// us.
+// us. What is to be dropped or refused above the limit gets its end before it is measured: an
+// answer without one would teach not to stop.
 static void cut_or_end(const DatasetBuild *b, Slot *s) {
   TokenIds *tokens = &s->tokens;
   int32_t eos = tokenizer_eos(b->tokenizer);
   int64_t limit = b->options->cutoff_len;
+  bool truncates = b->options->over_length == OVER_LENGTH_TRUNCATE;
   bool unlearned = s->turns.turns[s->turns.n - 1].unlearned && !b->options->train_on_inputs;
-  s->cut = tokens->n > limit;
-  s->lost_end = s->cut;
-  if (s->cut) {
-    if (b->options->over_length == OVER_LENGTH_TRUNCATE) tokens->n = limit;
-    return;
-  }
   bool ended = tokens->n > 0 && token_id(tokens->ids[tokens->n - 1]) == eos;
-  if (!b->options->template->end_if_room || eos < 0 || ended) return;
-  s->lost_end = tokens->n == limit;
-  if (!s->lost_end) token_ids_push(tokens, eos | (unlearned ? 0 : TOKEN_LABEL));
+  bool wants_end = b->options->template->end_if_room && eos >= 0 && !ended;
+  bool has_room = tokens->n < limit || !truncates;
+  if (wants_end && has_room) token_ids_push(tokens, eos | (unlearned ? 0 : TOKEN_LABEL));
+  s->cut = tokens->n > limit;
+  s->lost_end = s->cut || (wants_end && !has_room);
+  if (s->cut && truncates) tokens->n = limit;
 }
 
 static void encode_slot(const DatasetBuild *b, Slot *s) {
@@ -203,6 +204,22 @@ static int64_t part_end(const char *text, int64_t from, int64_t size) {
   return size;
 }
 
+// text[from, end) of a file: a tokenizer would put U+FFFD where it is not UTF-8, and the model
+// would learn that.
+static Status check_utf8(const char *path, const ExpandedFile *f, int64_t from, int64_t end,
+                         Error *err) {
+  const char *text = (const char *)f->data;
+  if (utf8_is_well_formed(text + from, end - from)) return STATUS_OK;
+  Status status = expanded_file_check(f, err); // a damaged gzip is that first of all
+  if (status != STATUS_OK) return status;
+  int n;
+  while ((n = utf8_character_length((const uint8_t *)text + from, end - from)) > 0) from += n;
+  return error_set(err, STATUS_DATA,
+                   "%s: byte %lld: expected UTF-8 text, found %s: convert the file, as with iconv",
+                   path, (long long)from,
+                   quote_bytes(text + from, end - from < 4 ? end - from : 4).text);
+}
+
 static Status read_plain(Reading *r, Error *err) {
   Status status = STATUS_OK;
   ExpandedFile f = {0};
@@ -212,8 +229,9 @@ static Status read_plain(Reading *r, Error *err) {
   int64_t bom = f.size >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
   if (f.size > bom) r->file->items = 1;
   for (int64_t at = bom, end; at < f.size; at = end) {
-    Slot *s = &r->slots[r->n++];
     end = part_end(text, at, f.size);
+    TRY(check_utf8(r->file->path, &f, at, end, err));
+    Slot *s = &r->slots[r->n++];
     *s = (Slot){.text = text + at,
                 .bytes = end - at,
                 .begins = at == bom,

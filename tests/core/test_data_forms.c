@@ -267,6 +267,11 @@ static void test_documents(void) {
   d = load_text("{\"text\":\"12345\"}\n", bpe, o); // the end alone is foretold by nothing
   EXPECT(d.n == 1 && d.stats.no_label == 1 && d.n_tokens == 5);
   dataset_free(&d);
+  Error err = {0};
+  tmp_put_text("latin.txt", "caf\xC3\xA9 caf\xE9 x");
+  EXPECT(dataset_load(&d, tmp_path("latin.txt"), bpe, &o, &err) == STATUS_DATA);
+  EXPECT(strstr(err.message, "latin.txt: byte 9: expected UTF-8 text, found '\\xe9 x'") != NULL,
+         "%s", err.message);
   tmp_put_text("odd.txt", "[not JSON");
   d = load(tmp_path("odd.txt"), bpe, o);
   EXPECT(d.files[0].format == DATA_FORMAT_TEXT);
@@ -292,18 +297,20 @@ static void test_over_length(void) {
   dataset_free(&d);
   o.over_length = OVER_LENGTH_DROP;
   d = load_text(LENGTHS, bpe, o);
-  EXPECT(d.n == 3 && d.stats.cut == 0 && d.stats.lost_end == 1 && d.stats.dropped == 3);
-  EXPECT(d.stats.items == 6 && d.examples[2].item == 2 && d.stats.duplicates == 0);
+  // That of 5 tokens without its end is above the limit with it: no answer is kept without one.
+  EXPECT(d.n == 2 && d.stats.cut == 0 && d.stats.lost_end == 0 && d.stats.dropped == 4);
+  EXPECT(d.stats.items == 6 && d.examples[1].item == 1 && d.stats.duplicates == 0);
+  EXPECT(token_id(d.tokens[d.n_tokens - 1]) == tokenizer_eos(bpe));
   dataset_free(&d);
   o.over_length = OVER_LENGTH_ERROR;
   Error err = {0};
   EXPECT(dataset_load(&d, tmp_path("data.json"), bpe, &o, &err) == STATUS_DATA);
-  EXPECT(strstr(err.message, "data.json:4: item 3: 6 tokens, data.cutoff_len is 5: raise it") !=
+  EXPECT(strstr(err.message, "data.json:3: item 2: 6 tokens, data.cutoff_len is 5: raise it") !=
              NULL,
          "%s", err.message);
-  o.cutoff_len = 7;
+  o.cutoff_len = 8;
   d = load_text(LENGTHS, bpe, o);
-  EXPECT(d.n == 6 && d.stats.lost_end == 1 && d.stats.duplicates == 1 && d.stats.cut == 0);
+  EXPECT(d.n == 6 && d.stats.lost_end == 0 && d.stats.duplicates == 1 && d.stats.cut == 0);
   dataset_free(&d);
   o = with(TEMPLATE_CHATML);
   o.cutoff_len = 60;
