@@ -35,6 +35,7 @@ static int find_terms(Term terms[], const Merging *m, const char *name) {
     for (int64_t i = 0; i < adapter->n_pairs; i++) {
       const PeftPair *pair = &adapter->pairs[i];
       if (!is_weight_of(name, pair->module)) continue;
+      CHECK(n < MERGE_ADAPTERS_MAX, "%s: two pairs of an adapter", name);
       terms[n++] = (Term){.pair = pair, .scale = peft_adapter_scale(adapter, pair)};
     }
   }

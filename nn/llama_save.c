@@ -53,8 +53,12 @@ static char *card_text(const LlamaSave *save) {
           base != NULL ? " made from " : "", base != NULL ? base : "",
           save->dtype == DT_BF16 ? "bfloat16" : "float32");
   if (save->about != NULL) fprintf(out, "\n%s\n", save->about);
-  if (save->template_name != NULL)
+  if (save->template_name != NULL && save->template_name[0] == '{') {
+    fputs("\nPrompts are made with a template of its own: vma_template in the weights' metadata.\n",
+          out);
+  } else if (save->template_name != NULL) {
     fprintf(out, "\nPrompts are made with the template `%s`.\n", save->template_name);
+  }
   fputs("\nThe terms of use of the model and of the data that it was made from apply.\n", out);
   if (fclose(out) != 0) {
     free(text);

@@ -13,7 +13,8 @@ typedef struct LlamaSave {
   int64_t shard_bytes; // 0: MODEL_SHARD_BYTES
   const char *base;    // name or path of the model that it was made from, for the card; NULL: none
   const char *about;   // a sentence or more for the card; NULL: none
-  // The template that prompts were made with, kept in the weights' metadata; NULL: none.
+  // The template that prompts were made with, kept in the weights' metadata: its name, or the text
+  // of one of its own (template_identity); NULL: none.
   const char *template_name;
   // As in ModelFolder; tokenizer_save_base (data/tokenizer_save.h) takes over what the
   // base has.

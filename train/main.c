@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 static const char doc[] =
-    "Fine-tunes a LLaMA-family model with LoRA on instructions and their answers."
+    "Fine-tunes a LLaMA-family model, with LoRA or in all its weights, on conversations or plain "
+    "text."
     "\v"
     "A run is described by a YAML file; KEY=VALUE words change single keys of it, the last one "
     "counts. --print-config shows every key with its default and meaning.\n"
@@ -30,7 +31,8 @@ static const char doc[] =
     "  vma-train --config configs/lora_smollm2.yaml --show 3\n"
     "\n"
     "Only three keys have no default: model.path (a Hugging Face folder or a GGUF file), data.path "
-    "(a JSON list or JSONL of instruction, input, output) and output.dir. In output.dir a run "
+    "(JSON or JSONL of instruction, input, output, of messages or conversations, or plain "
+    "text; commas between several files) and output.dir. In output.dir a run "
     "leaves adapter/ (the weights after the last step: load it with vma-infer --adapter, or with "
     "PEFT; with method=full model/, a Hugging Face folder), best/ (those of the best held-out "
     "loss), report.html (curves, sample answers, memory), metrics.jsonl (one line a step), "

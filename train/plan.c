@@ -27,6 +27,7 @@ DataOutline plan_assumed_data(const RunConfig *config) {
   if (batch > n) batch = n;
   double mean = fmin((double)config->plan.mean_len, (double)cutoff);
   return (DataOutline){.train = n - held,
+                       .examples = n,
                        .held_out = held,
                        .mean_len = mean,
                        .mean_labels = mean,
@@ -172,7 +173,7 @@ static void add_host(RunPlan *plan, const RunConfig *c) {
     line = plan_add(plan, "scratch", plan->arenas.scratch, true, false);
     describe(line, "packed panels and tiles of the backend's ops");
   }
-  int64_t examples = plan->data.train + plan->data.held_out;
+  int64_t examples = plan->data.examples;
   double tokens = plan->data.mean_len * (double)examples;
   line = plan_add(plan, "data", (int64_t)(tokens + 0.5) * 4 + examples * (int64_t)sizeof(Example),
                   false, plan->data.assumed);

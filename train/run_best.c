@@ -91,9 +91,9 @@ done:
   return status;
 }
 
-static Status copy_folder(const char *from, const char *to, Error *err) {
+static Status copy_folder(const char *from, const char *temp, const char *to, Error *err) {
   Status status = STATUS_OK;
-  char *temp = text_format("%s.copy", to), *source = NULL, *target = NULL;
+  char *source = NULL, *target = NULL;
   DIR *dir = opendir(from);
   if (dir == NULL) TRY(error_set(err, STATUS_NO_INPUT, "%s: cannot be read", from));
   TRY(folder_remove(temp, err));
@@ -113,7 +113,6 @@ done:
   if (dir != NULL) closedir(dir);
   free(source);
   free(target);
-  free(temp);
   return status;
 }
 
@@ -122,7 +121,6 @@ Status run_restore_best(Run *run, Error *err) {
   const char *dir = run->config.output.dir;
   char *path = text_format("%s/best", dir), *old = text_format("%s/.old-best", dir);
   char *temp = text_format("%s/.new-best", dir), *beside = NULL;
-  folder_remove(temp, NULL);
   // A replacement that was cut short between its two renames.
   if (!file_exists(path) && file_exists(old)) rename(old, path);
   folder_remove(old, NULL);
@@ -133,7 +131,7 @@ Status run_restore_best(Run *run, Error *err) {
   // Of another run's folder X, whose checkpoint X/checkpoints/step-N is.
   beside = text_format("%s/../../best", run->resume_path);
   if (step_of(beside) == run->best.step) {
-    TRY(copy_folder(beside, path, err));
+    TRY(copy_folder(beside, temp, path, err));
   } else if (run->best.step == run->step) {
     TRY(write_best(run, err));
   } else {

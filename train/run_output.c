@@ -4,6 +4,7 @@
 #include "checkpoint_folder.h"
 #include "mapped_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -95,6 +96,23 @@ static Status write_template(const Run *run, Error *err) {
   return status;
 }
 
+// What killed processes left half made: whole models, of which nobody would ever hear again.
+// run_restore_best looks at the best weights that were being replaced.
+static void sweep_output(const char *dir) {
+  static const char *const made[] = {".new-model", ".new-best", ".old-model"};
+  DIR *folder = opendir(dir);
+  for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+      if (strncmp(entry->d_name, made[i], strlen(made[i])) != 0) continue;
+      char *path = text_format("%s/%s", dir, entry->d_name);
+      folder_remove(path, NULL);
+      free(path);
+      break;
+    }
+  }
+  if (folder != NULL) closedir(folder);
+}
+
 Status run_open_output(Run *run, Error *err) {
   Status status = STATUS_OK;
   const char *dir = run->config.output.dir;
@@ -103,6 +121,7 @@ Status run_open_output(Run *run, Error *err) {
   TRY(file_make_folders(dir, err));
   TRY(lock_output(run, err));
   checkpoint_sweep(run->checkpoints);
+  sweep_output(dir);
   if (run->own_template != NULL) TRY(write_template(run, err));
   TRY(run_restore_best(run, err));
   TRY(run_write_record(run, err));

@@ -29,7 +29,7 @@ static Status write_model(const Run *run, const char *folder, Error *err) {
   LlamaSave save = {.dtype = c->model.dtype,
                     .base = c->model.path,
                     .about = "All weights were trained by vma-train (method: full).",
-                    .template_name = text ? NULL : run_template(run)->name,
+                    .template_name = text ? NULL : template_identity(run_template(run)),
                     .add_files = tokenizer_save_base,
                     .add_context = (void *)(uintptr_t)c->model.path}; // read only
   return llama_save(&run->model, run->be, folder, &save, err);

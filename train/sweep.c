@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +142,7 @@ Status sweep_run(const SweepRequest *request, const volatile sig_atomic_t *stop,
   Status status = STATUS_OK;
   Sweep s;
   int lock = -1;
+  signal(SIGCHLD, SIG_DFL); // ignored by who started this one, children end without a trace
   TRY(sweep_plan(&s, request, err));
   TRY(lock_folder(&lock, s.dir, err));
   for (int i = 0; i < s.n && !*stop; i++) TRY(run_one(&s, i, stop, err));

@@ -49,6 +49,7 @@ DataOutline data_outline(const RunConfig *config, const Dataset *data) {
     labelled += labels[i];
   }
   DataOutline o = {.train = data->n,
+                   .examples = data->n,
                    .mean_len = (double)data->n_tokens / (double)data->n,
                    .mean_labels = (double)labelled / (double)data->n,
                    .batch_tokens = sum_of_largest(lengths, data->n, copies, batch),

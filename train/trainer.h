@@ -20,7 +20,8 @@
 
 // What a plan has to know of the data.
 typedef struct DataOutline {
-  int64_t train, held_out;      // examples
+  int64_t train, held_out;      // examples of an epoch, and held out
+  int64_t examples;             // in memory: data.weights may take some more often than once
   double mean_len, mean_labels; // tokens of an example
   int64_t longest, shortest;
   // The most that the sequences of one rank's part of a global batch can have together.

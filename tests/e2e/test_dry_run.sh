@@ -8,12 +8,7 @@ train=$VMA_BIN/vma-train
 top=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failed=0
-
-fail() {
-  echo "FAILED: $*"
-  failed=1
-}
+. tests/support/cli.sh
 
 # ends STATUS LINES COMMAND...: exits so, with that many lines on stderr; its output is in $work/out
 ends() {

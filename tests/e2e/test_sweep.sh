@@ -7,12 +7,7 @@ set -uo pipefail
 train=$VMA_BIN/vma-train
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failed=0
-
-fail() {
-  echo "FAILED: $*"
-  failed=1
-}
+. tests/support/cli.sh
 
 # ends STATUS COMMAND...: exits so; its output is in $work/out and $work/err
 ends() {
@@ -75,7 +70,9 @@ grep -q '"peak_bytes":[1-9]' <<<"$line" || fail "$line"
 # ---- the same command again: what finished is not run again; other settings are refused ----
 
 before=$(stat -c %Y.%s "$work/sweep/path=data.jsonl_targets=all-linear/metrics.jsonl")
-ends 1 "${sweep[@]}"
+# By one who ignores the ends of children, too.
+ends 1 env --ignore-signal=CHLD "${sweep[@]}"
+says 'runs failed'
 says 'path=data.jsonl_targets=all-linear: finished before'
 [ "$before" = "$(stat -c %Y.%s "$work/sweep/path=data.jsonl_targets=all-linear/metrics.jsonl")" ] || fail "a finished run was run again"
 ends 2 "${sweep[@]}" train.max_steps=5

@@ -40,7 +40,9 @@ for dtype in f32 bf16; do
   cp -r "$whole/best" "$half/best"
   accept run model.dtype=$dtype output.dir="$half" output.save_steps=3 resume=auto
   same_model "$whole" "$half"
-  # A finished run that goes on replaces its result by the same.
+  # A finished run that goes on replaces its result by the same; what a killed one left half made goes.
+  mkdir "$half/.new-model.tmp-abc123" "$half/.new-best.tmp-abc123" "$half/.old-model"
+  touch "$half/.new-model.tmp-abc123/model.safetensors"
   accept run model.dtype=$dtype output.dir="$half" output.save_steps=3 resume=auto
   same_model "$whole" "$half"
   [ -z "$(find "$half" -maxdepth 1 -name '.*' ! -path "$half")" ] || fail "left behind: $(ls -A "$half")"
@@ -52,6 +54,15 @@ done
 for part in 'in bf16' 'moments and master weights in f32'; do
   grep -qF -- "$part" "$work/out" || fail "no '$part' in: $(cat "$work/out")"
 done
+
+# ---- a template of one's own: the model says so, and not where its file is ----
+
+printf '{"prompt_no_input": "Q: {instruction}\\nA: ", "prompt_input": "Q: {instruction} {input}\\nA: "}' >"$work/own.json"
+accept run data.template_file="$work/own.json" train.max_steps=1 output.dir="$work/own"
+grep -q 'a template of its own' "$work/own/model/README.md" || fail "the card: $(cat "$work/own/model/README.md")"
+! grep -qF "$work" "$work/own/model/README.md" || fail "a path of this machine: $(cat "$work/own/model/README.md")"
+! grep -qaF "$work" "$work/own/model/model.safetensors" || fail "a path of this machine in the weights' metadata"
+accept "$VMA_BIN/vma-infer" --model "$work/own/model" --template-file "$work/own/template.json" --instruction hi -n 2
 
 # ---- the answers ----
 

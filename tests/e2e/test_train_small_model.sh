@@ -12,12 +12,7 @@ if [ ! -f "$model" ]; then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failed=0
-
-fail() {
-  echo "FAILED: $*"
-  failed=1
-}
+. tests/support/cli.sh
 
 cat >"$work/data.json" <<'END'
 [{"instruction": "What does the heart do?", "output": "It pumps blood through the body."},

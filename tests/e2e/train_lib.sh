@@ -1,30 +1,9 @@
 # What the tests of vma-train share: sourced, with $work a folder of its own.
-# shellcheck shell=bash disable=SC2034,SC2154 # failed, $work
-failed=0
+# shellcheck shell=bash disable=SC2034,SC2154 # $work
+# shellcheck source=tests/support/cli.sh
+. tests/support/cli.sh
+refuse_output=any # the config and the data are shown before some mistakes are found
 train=$VMA_BIN/vma-train
-
-fail() {
-  echo "FAILED: $*"
-  failed=1
-}
-
-# refuse STATUS PART COMMAND...: fails with that status and a single line on stderr that holds PART
-refuse() {
-  local expected=$1 part=$2 status=0
-  shift 2
-  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
-  if [ $status != "$expected" ]; then fail "$* : status $status, not $expected: $(cat "$work/err")"; fi
-  if [ "$(wc -l <"$work/err")" != 1 ]; then fail "$* : not one message: $(cat "$work/err")"; fi
-  if ! grep -qF -- "$part" "$work/err"; then fail "$* : no '$part' in: $(cat "$work/err")"; fi
-}
-
-# accept COMMAND...: succeeds, says nothing on stderr; its output is in $work/out
-accept() {
-  local status=0
-  "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
-  if [ $status != 0 ]; then fail "$* : status $status: $(cat "$work/err")"; fi
-  if [ -s "$work/err" ]; then fail "$* : stderr: $(cat "$work/err")"; fi
-}
 
 # without_seconds FILE: the metrics without what a clock decides
 without_seconds() { sed 's/, "seconds": [0-9.]*//' "$1"; }

@@ -119,6 +119,25 @@ static void check_case(const Case *c) {
   dataset_free(&data);
 }
 
+// However often an epoch takes them.
+static void the_data_are_in_memory_once(void) {
+  Error err;
+  RunConfig config;
+  Device device;
+  RunPlan plan;
+  config_defaults(&config);
+  Dataset data = make_data(7);
+  DataOutline outline = data_outline(&config, &data);
+  outline.train = 5 * data.n;
+  outline.held_out = 0;
+  must(device_find(&device, "h100", &err), &err);
+  must(plan_make(&plan, &config, &tiny, &outline, &device, &err), &err);
+  int64_t bytes = data.n_tokens * (int64_t)sizeof *data.tokens;
+  EXPECT(plan_line(&plan, "data")->bytes == bytes + data.n * (int64_t)sizeof *data.examples,
+         "%lld bytes", (long long)plan_line(&plan, "data")->bytes);
+  dataset_free(&data);
+}
+
 static void high_water_marks_are_the_plan(void) {
   for (int i = 0; i < 16;
        i++) { // LoRA and full, f32 and bf16, checkpointing off and on, two lengths
@@ -372,6 +391,7 @@ static void layers_of_their_own_are_measured(void) {
 
 int main(void) {
   RUN(high_water_marks_are_the_plan);
+  RUN(the_data_are_in_memory_once);
   RUN(lines_add_up);
   RUN(time_is_counted);
   RUN(packs_are_as_many_as_planned);
