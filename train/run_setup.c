@@ -204,12 +204,25 @@ done:
   return status;
 }
 
+// Settings that say something and change nothing, since another one is what it is.
+static void warn_of_idle_settings(const RunConfig *c) {
+  const char *const form = "vma-train: warning: %s comes to nothing without %s\n";
+  bool half = c->method == METHOD_FULL && c->model.dtype == DT_BF16;
+  if (c->train.grad_dtype == DT_BF16 && !half)
+    fprintf(stderr, form, "train.grad_dtype=bf16", "method=full and model.dtype=bf16");
+  if (c->train.checkpoint_blocks > 0 && c->train.checkpointing != CHECKPOINTING_ON)
+    fprintf(stderr, form, "train.checkpoint_blocks", "train.checkpointing=on");
+  if (c->dist.shard != SHARD_NONE) // several ranks do not train yet
+    fprintf(stderr, form, "dist.shard", "dist.ranks above 1");
+}
+
 Status run_fill_model(Run *run, Error *err) {
   Status status = STATUS_OK;
   TRY(train_model_fill(&run->model, run->be, run->store, &run->config, &run->initial, err));
   TRY(store_hash(run->store, run->base_hash, err));
   TRY(run_check_checkpoint(run, err)); // an error stands alone: before the warnings
   run_check_record(run);
+  warn_of_idle_settings(&run->config);
   if (run->initial.base_hash != NULL && strcmp(run->initial.base_hash, run->base_hash) != 0) {
     fprintf(stderr, "vma-train: warning: %s was trained on other base weights than %s\n",
             run->config.lora.init_from, run->config.model.path);

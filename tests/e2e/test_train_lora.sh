@@ -84,4 +84,13 @@ for word in q_proj q_proj= q_proj=0 q_proj=2.5 q_proj=1025 q_proj=x q_proj=2=3 '
 done
 refuse 2 "lora.alpha_pattern: expected MODULE=ALPHA" run output.dir="$no" lora.alpha_pattern=q_proj=0
 [ ! -e "$no" ] || fail "a refused run leaves files: $(ls -R "$no")"
+# ---- settings that come to nothing are named, and change nothing ----
+
+idle=(train.grad_dtype=bf16 train.checkpoint_blocks=1 dist.shard=weights)
+run output.dir="$work/idle" train.max_steps=1 "${idle[@]}" >/dev/null 2>"$work/err" || fail "idle settings: $(cat "$work/err")"
+[ "$(grep -c 'warning: .* comes to nothing without' "$work/err")" = 3 ] || fail "idle settings: $(cat "$work/err")"
+run output.dir="$work/busy" train.max_steps=1 train.checkpointing=on train.checkpoint_blocks=1 >/dev/null 2>"$work/err"
+[ ! -s "$work/err" ] || fail "a setting that works is called idle: $(cat "$work/err")"
+same_run "$work/idle" "$work/busy"
+
 exit $failed
