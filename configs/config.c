@@ -18,29 +18,6 @@ void config_defaults(RunConfig *config) {
   }
 }
 
-// A list in brackets, as config files have it: the words between commas, quoted or not. text [size]
-// is what stands between the brackets. On failure the config is as it was.
-static Status set_bracketed(const ConfigOption *option, RunConfig *config, const char *text,
-                            int64_t size, const char *place, Error *err) {
-  if (size == 0) return option_set(option, config, text, 0, place, err);
-  Status status = STATUS_OK;
-  RunConfig before = *config;
-  option_list_clear(option, config);
-  for (int64_t from = 0; status == STATUS_OK && from <= size;) {
-    const char *comma = memchr(text + from, ',', (size_t)(size - from));
-    int64_t end = comma != NULL ? comma - text : size, next = end + 1;
-    while (from < end && text[from] == ' ') from++;
-    while (end > from && text[end - 1] == ' ') end--;
-    bool quoted =
-        end - from >= 2 && (text[from] == '"' || text[from] == '\'') && text[end - 1] == text[from];
-    status =
-        option_list_add(option, config, text + from + quoted, end - from - 2 * quoted, place, err);
-    from = next;
-  }
-  if (status != STATUS_OK) *config = before;
-  return status;
-}
-
 Status config_override(RunConfig *config, const char *key_value, Error *err) {
   char place[160];
   snprintf(place, sizeof place, "command line: %s", quote_text(key_value).text);
@@ -54,12 +31,7 @@ Status config_override(RunConfig *config, const char *key_value, Error *err) {
            key_value);
   const ConfigOption *option = config_option_find(key);
   if (option == NULL) return config_unknown_key(place, key, err);
-  const char *text = equals + 1;
-  int64_t size = (int64_t)strlen(text);
-  if (option_is_list(option) && size >= 2 && text[0] == '[' && text[size - 1] == ']') {
-    return set_bracketed(option, config, text + 1, size - 2, place, err);
-  }
-  return option_set(option, config, text, size, place, err);
+  return option_set(option, config, equals + 1, (int64_t)strlen(equals + 1), place, err);
 }
 
 // Whether all required keys but one (NULL: all) are there.

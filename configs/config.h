@@ -111,9 +111,10 @@ typedef struct RunConfig {
     char sha256[CONFIG_TEXT_BYTES]; // of the data, likewise
     ConfigReals weights;            // how often an epoch takes each file; none: once
     DataFormat format;
-    TemplateKind template_kind;            // "data.template"
-    char template_file[CONFIG_TEXT_BYTES]; // "": template_kind's own
-    int64_t cutoff_len;                    // tokens
+    TemplateKind template_kind;              // "data.template"
+    char template_file[CONFIG_TEXT_BYTES];   // "": template_kind's own
+    char template_sha256[CONFIG_TEXT_BYTES]; // of that file, as sha256
+    int64_t cutoff_len;                      // tokens
     OverLength over_length;
     bool train_on_inputs;
     ConfigShare val_set_size;
@@ -178,8 +179,7 @@ void config_defaults(RunConfig *config);
 
 // The defaults, then the file (path may be NULL: none), then the n "key=value" overrides in their
 // order (of two for one key the last counts). Lists on the command line:
-// lora.targets=q_proj,v_proj, or in brackets as in a file. config_load is config_read, then
-// config_check.
+// lora.targets=q_proj,v_proj. config_load is config_read, then config_check.
 Status config_read(RunConfig *config, const char *path, const char *const *overrides, int n,
                    Error *err);
 Status config_load(RunConfig *config, const char *path, const char *const *overrides, int n,

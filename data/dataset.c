@@ -125,7 +125,7 @@ Status dataset_load(Dataset *dataset, const char *paths, const Tokenizer *tokeni
   dataset_cache_open(&cache, options->cache_dir, dataset, bytes, tokenizer, options);
   if (!dataset_cache_read(&cache, dataset)) {
     TRY(encode_files(&build, paths, err));
-    dataset_cache_write(&cache, dataset);
+    if (!options->reads_cache_only) dataset_cache_write(&cache, dataset);
   }
 done:
   dataset_cache_close(&cache);

@@ -70,6 +70,7 @@ typedef struct DatasetOptions {
   // Where tokens are kept for the next time (dataset_cache.h): NULL or "off": nowhere; "": vma in
   // the user's cache folder, for a MiB of data and more.
   const char *cache_dir;
+  bool reads_cache_only;             // what is not there is not put there
   void (*warn)(const char *message); // gets what is wrong with the cache; NULL: nobody
 } DatasetOptions;
 

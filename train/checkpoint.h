@@ -30,6 +30,8 @@ typedef struct CheckpointState {
   // The best held-out loss so far and its step, 0: none; evaluations since then without a better.
   double best_loss;
   int64_t best_step, waited;
+  // Of the template's text, of a built-in one its name; "": a checkpoint that does not say.
+  char template_sha256[65];
   char data_sha256[65], base_hash[65];
   char gemm_path[64];
   RunConfig config;

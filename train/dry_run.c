@@ -34,7 +34,7 @@ static Status data_inputs(DataOutline *outline, const RunConfig *c, Error *err) 
   if (from_preset(c) || (c->model.preset[0] != '\0' && !there) || c->data.path[0] == '\0')
     return STATUS_OK;
   TRY(tokenizer_open(&tokenizer, c->model.path, err));
-  TRY(run_read_data(&data, &split, c, tokenizer, err));
+  TRY(run_read_data(&data, &split, c, tokenizer, false, err));
   *outline = data_outline(c, &data);
   TRY(dataset_epoch_size(&outline->train, &split, &data, &c->data.weights, err));
   outline->held_out = split.n_held_out;

@@ -82,6 +82,7 @@ static Status save(Run *run, Error *err) {
                            .config = run->config};
   snprintf(state.gemm_path, sizeof state.gemm_path, "%s", run->be->gemm_path);
   memcpy(state.data_sha256, run->data.sha256, sizeof state.data_sha256);
+  memcpy(state.template_sha256, run->template_sha256, sizeof state.template_sha256);
   memcpy(state.base_hash, run->base_hash, sizeof state.base_hash);
   TRY(metrics_sync(&run->metrics, err));
   bool lora = run->config.method == METHOD_LORA;

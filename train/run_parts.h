@@ -6,6 +6,7 @@
 #include "metrics.h"
 #include "plan.h"
 #include "progress.h"
+#include "sha256.h"
 #include "standard_time.h"
 #include "template_file.h"
 #include "tokenizer.h"
@@ -34,7 +35,8 @@ typedef struct Run {
   bool opened; // output.dir is, and this run's
   // What is trained, on what.
   Tokenizer *tokenizer;
-  Template *own_template; // data.template_file; NULL: data.template
+  Template *own_template;           // data.template_file; NULL: data.template
+  char template_sha256[SHA256_HEX]; // of its text; of a built-in one its name's
   TensorStore *store;
   char base_hash[65];
   PeftAdapter initial; // lora.init_from
@@ -81,9 +83,9 @@ Status run_open_model(Run *run, Error *err);
 Status run_load_data(Run *run, Error *err);
 // The template of the run: its own, or the built-in one.
 const Template *run_template(const Run *run);
-// The data and its split, without a run.
+// The data and its split, without a run. Only a run writes files: `writes_cache`.
 Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *config,
-                     const Tokenizer *tokenizer, Error *err);
+                     const Tokenizer *tokenizer, bool writes_cache, Error *err);
 // What the CPU backend is opened with, afresh.
 CpuOptions run_cpu_options(const RunConfig *config);
 // STATUS_USAGE for a config that only a plan can be made of: of several ranks, of another device.

@@ -37,6 +37,8 @@ RunConfig run_record(const Run *run) {
   }
   snprintf(record.model.hash, sizeof record.model.hash, "%s", run->base_hash);
   snprintf(record.data.sha256, sizeof record.data.sha256, "%s", run->data.sha256);
+  const char *template = run->own_template != NULL ? run->template_sha256 : "";
+  snprintf(record.data.template_sha256, sizeof record.data.template_sha256, "%s", template);
   // Where a run went on from is no part of it: all of it is repeated.
   memset(record.resume, 0, sizeof record.resume);
   return record;
@@ -69,4 +71,6 @@ void run_check_record(const Run *run) {
   const RunConfig *c = &run->config;
   warn_of_change("model.hash", c->model.path, c->model.hash, run->base_hash);
   warn_of_change("data.sha256", c->data.path, c->data.sha256, run->data.sha256);
+  warn_of_change("data.template_sha256", run_template(run)->name, c->data.template_sha256,
+                 run->template_sha256);
 }

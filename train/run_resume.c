@@ -83,6 +83,16 @@ Status run_check_checkpoint(const Run *run, Error *err) {
         err, STATUS_USAGE, "resume: %s is not the data that %s was trained on (SHA-256 %s, was %s)",
         run->config.data.path, run->resume_path, run->data.sha256, before->data_sha256);
   }
+  const char *template = before->template_sha256;
+  if (template[0] != '\0' && strcmp(template, run->template_sha256) != 0) {
+    bool own = run->own_template != NULL;
+    return error_set(err, STATUS_USAGE,
+                     "resume: %s: %s is not the template that %s was trained with (SHA-256 %s, was "
+                     "%s)%s",
+                     own ? "data.template_file" : "data.template", run_template(run)->name,
+                     run->resume_path, run->template_sha256, template,
+                     own ? "; the run's own is template.json in its folder" : "");
+  }
   if (strcmp(before->base_hash, run->base_hash) != 0) {
     return error_set(
         err, STATUS_USAGE,

@@ -43,7 +43,7 @@ static void warn_of_cache(const char *message) {
 }
 
 Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *c,
-                     const Tokenizer *tokenizer, Error *err) {
+                     const Tokenizer *tokenizer, bool writes_cache, Error *err) {
   Status status = STATUS_OK;
   Template *own = NULL;
   if (c->data.template_file[0] != '\0') TRY(template_load(&own, c->data.template_file, err));
@@ -52,6 +52,7 @@ Status run_read_data(Dataset *data, DatasetSplit *split, const RunConfig *c,
                             .cutoff_len = c->data.cutoff_len,
                             .over_length = c->data.over_length,
                             .cache_dir = c->data.cache_dir,
+                            .reads_cache_only = !writes_cache,
                             .warn = warn_of_cache,
                             .train_on_inputs = c->data.train_on_inputs};
   TRY(dataset_load(data, c->data.path, tokenizer, &options, err));
@@ -66,11 +67,22 @@ const Template *run_template(const Run *run) {
   return template_builtin(run->config.data.template_kind);
 }
 
+static void hash_template(Run *run) {
+  Sha256 sha;
+  uint8_t digest[SHA256_BYTES];
+  const char *text = template_identity(run_template(run));
+  sha256_init(&sha);
+  sha256_add(&sha, text, (int64_t)strlen(text));
+  sha256_finish(&sha, digest);
+  sha256_to_hex(digest, run->template_sha256);
+}
+
 Status run_load_data(Run *run, Error *err) {
   Status status = STATUS_OK;
   const char *own = run->config.data.template_file;
   if (own[0] != '\0') TRY(template_load(&run->own_template, own, err));
-  TRY(run_read_data(&run->data, &run->split, &run->config, run->tokenizer, err));
+  hash_template(run);
+  TRY(run_read_data(&run->data, &run->split, &run->config, run->tokenizer, true, err));
   TRY(check_ids(run, err));
   if (run->data.stats.longest > run->model.config.max_positions) {
     fprintf(stderr,

@@ -117,7 +117,7 @@ Status show_examples(const RunConfig *config, int64_t n, Error *err) {
   Showing s = {.config = config};
   choose_colours(&s);
   TRY(tokenizer_open(&s.tokenizer, config->model.path, err));
-  TRY(run_read_data(&s.data, &s.split, config, s.tokenizer, err));
+  TRY(run_read_data(&s.data, &s.split, config, s.tokenizer, false, err));
   TRY(print_examples(&s, n, err));
 done:
   dataset_split_free(&s.split);

@@ -226,20 +226,43 @@ static void count_batch(const Trainer *t, const int32_t *examples, int64_t n, in
   }
 }
 
+// "items 3, 9 of a.jsonl; items 1 of b.jsonl", to be freed. Data made by hand have no files.
+static char *name_items(const Trainer *t, const int32_t *examples, int64_t n) {
+  enum { NAMED_MAX = 20 };
+  const Dataset *d = t->data;
+  char *text = NULL;
+  size_t size;
+  int64_t named = 0;
+  FILE *to = open_memstream(&text, &size);
+  CHECK(to != NULL, "no memory for a message");
+  for (int64_t f = 0; f < d->n_files || f == 0; f++) {
+    const DatasetFile *file = d->n_files > 0 ? &d->files[f] : NULL;
+    const char *before = named > 0 ? "; items " : "items ";
+    int64_t named_before = named;
+    for (int64_t i = 0; i < n && named < NAMED_MAX; i++) {
+      if (dataset_file_of(d, examples[i]) != file) continue;
+      fprintf(to, "%s%d", before, d->examples[examples[i]].item);
+      before = ", ";
+      named++;
+    }
+    if (named > named_before)
+      fprintf(to, " of %s", file != NULL ? file->path : t->config->data.path);
+  }
+  fputs(named < n ? "; ..." : "", to);
+  CHECK(fclose(to) == 0, "no memory for a message");
+  return text;
+}
+
 static Status refuse_not_finite(const Trainer *t, const int32_t *examples, int64_t n, int64_t step,
                                 const StepResult *r, Error *err) {
-  char items[160] = "";
-  size_t used = 0;
-  for (int64_t i = 0; i < n && used + 16 < sizeof items; i++) {
-    used += (size_t)snprintf(items + used, sizeof items - used, "%s%d", i > 0 ? ", " : "",
-                             t->data->examples[examples[i]].item);
-  }
-  return error_set(
-      err, STATUS_FAILED,
-      "step %lld: the loss is %g and the norm of the gradients %g: not finite; weights "
-      "and moments stay as they were. The batch: items %s%s of %s",
-      (long long)step, r->loss, r->grad_norm, items, used + 16 < sizeof items ? "" : ", ...",
-      t->config->data.path);
+  char *items = name_items(t, examples, n);
+  Status status =
+      error_set(err, STATUS_FAILED,
+                "step %lld: the loss is %g and the norm of the gradients %g: not finite; weights "
+                "and moments stay as they were. The batch: %s",
+                (long long)step, r->loss, r->grad_norm, items);
+  free(items);
+  return status;
 }
 
 Status trainer_step(Trainer *t, const int32_t *examples, int64_t n, int64_t step, double lr,

@@ -32,8 +32,7 @@ accept run output.dir="$work/whole"
 page=$work/whole/report.html
 well_formed "$page"
 grep -qF "report: $page" "$work/out" || fail "the report is not named: $(tail -n 5 "$work/out")"
-for part in 'vma-train [0-9.]*, finished' '<meta name="viewport"' 'prefers-color-scheme:dark' \
-  '@media(max-width:28rem){svg text{font-size:20px' '<html lang="en"' \
+for part in 'vma-train [0-9.]*, finished' '<meta name="viewport"' 'prefers-color-scheme:dark' '<html lang="en"' \
   'role="img"' '<desc id="loss-desc">training loss: ' '9 of 9 (3.00 epochs)' 'items            13' 'template: none' \
   '<a href="adapter/">' '<a href="metrics.jsonl">' 'keys and values of generation' 's by the plan'; do
   grep -q "$part" "$page" || fail "no '$part' in the report"
