@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 // Changes whenever the same data would become other tokens, or the file another form.
 #define FORM "vma tokens 2\n"
@@ -91,7 +92,8 @@ void dataset_cache_open(DatasetCache *cache, const char *folder, const Dataset *
   *cache = (DatasetCache){.warn = options->warn};
   if (folder == NULL || strcmp(folder, "off") == 0) return;
   if (folder[0] == '\0' && bytes < LEAST_BYTES) return;
-  char *chosen = folder[0] != '\0' ? strdup(folder) : default_folder();
+  cache->private = folder[0] == '\0';
+  char *chosen = cache->private ? default_folder() : strdup(folder);
   if (chosen == NULL) return;
   make_key(hex, dataset, tokenizer, options);
   if (asprintf(&cache->path, "%s/%s.tokens", chosen, hex) < 0) cache->path = NULL;
@@ -253,6 +255,7 @@ void dataset_cache_write(const DatasetCache *cache, const Dataset *dataset) {
   *slash = '/';
   if (status != STATUS_OK) goto done;
   TRY(file_writer_open(&writer, cache->path, &err));
+  if (cache->private) fchmod(writer.fd, S_IRUSR | S_IWUSR);
   TRY(write_file(&writer, dataset, &err));
   TRY(file_writer_commit(&writer, &err));
 done:

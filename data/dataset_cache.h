@@ -11,7 +11,8 @@
 #include "dataset.h"
 
 typedef struct DatasetCache {
-  char *path; // of the file; NULL: there is no cache
+  char *path;   // of the file; NULL: there is no cache
+  bool private; // in the user's own folder: readable by nobody else, as the data may be
   void (*warn)(const char *message);
 } DatasetCache;
 

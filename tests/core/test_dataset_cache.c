@@ -8,6 +8,7 @@
 #include "tmp_file.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -182,6 +183,11 @@ static void test_folders(void) {
   Dataset again = load(bpe, o);
   EXPECT(!d.cached && again.cached);
   expect_same(&d, &again);
+  struct stat st;
+  snprintf(folder, sizeof folder, "%s", tmp_path("home/vma"));
+  EXPECT(count_files(path) == 1 && stat(path, &st) == 0 && (st.st_mode & 0777) == 0600,
+         "others may read what was private: %o", st.st_mode & 0777);
+  memcpy(folder, before, sizeof folder);
   dataset_free(&d);
   dataset_free(&again);
 }
