@@ -4,6 +4,7 @@
 #include "quote.h"
 #include "tokenizer_impl.h"
 #include "utf8.h"
+#include "word_memo.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +115,7 @@ void tokenizer_finish(Tokenizer *tokenizer) {
   added_tokens_ready(&tokenizer->added);
   added_tokens_ready(&tokenizer->added_late);
   added_tokens_ready(&tokenizer->frozen);
+  tokenizer->serial = word_memo_serial();
   int64_t n = tokenizer->pieces.n;
   tokenizer->whole = malloc((size_t)(n > 0 ? n : 1) * sizeof *tokenizer->whole);
   CHECK(tokenizer->whole != NULL, "no memory for %lld pieces", (long long)n);
@@ -153,8 +155,22 @@ const char *tokenizer_kind(const Tokenizer *tokenizer) {
   return tokenizer->kind;
 }
 
+static void encode_word(EncodeWork *work, const char *word, int64_t bytes) {
+  const Tokenizer *tokenizer = work->tokenizer;
+  TokenIds *out = work->out;
+  if (word_memo_find(tokenizer->serial, word, bytes, out)) return;
+  int64_t before = out->n;
+  if (tokenizer->family == FAMILY_SPM) {
+    spm_encode_word(work, word, bytes);
+  } else {
+    bpe_encode_word(work, word, bytes);
+  }
+  if (out->n > before)
+    word_memo_keep(tokenizer->serial, word, bytes, out->ids + before, out->n - before);
+}
+
 static void emit_byte_word(void *context, const char *word, int64_t bytes) {
-  bpe_encode_word(context, word, bytes);
+  encode_word(context, word, bytes);
 }
 
 // Cuts at U+2581 where the tokenizer does, or where a cut changes nothing.
@@ -175,11 +191,7 @@ static void encode_spaced(EncodeWork *work, const char *text, int64_t bytes) {
         i += utf8_length(text[i]);
       }
     }
-    if (tokenizer->family == FAMILY_SPM) {
-      spm_encode_word(work, text + begin, end - begin);
-    } else {
-      bpe_encode_word(work, text + begin, end - begin);
-    }
+    encode_word(work, text + begin, end - begin);
     begin = end;
   }
 }

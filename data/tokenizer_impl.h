@@ -86,6 +86,7 @@ struct Tokenizer {
   bool split_spaces;      // a word begins at every U+2581
   bool split_words;       // a word begins at U+2581 after something else: no piece spans it
   atomic_uchar *whole;    // [pieces.n] see encode_word
+  uint32_t serial;        // in the memo of words (word_memo.h)
 
   // Decoding.
   StringTable read_as; // what an added token reads as where the reference has it normalised
