@@ -51,6 +51,10 @@ static Status get_adapter(const Input *in, int *adapter, Error *err) {
   for (int i = 0; i < e->n_adapters; i++) {
     if (e->adapters[i].name != NULL) names[n++] = e->adapters[i].name;
   }
+  if (n == 0)
+    return ITEM_ERROR(
+        in, err, "\"adapter\": no adapter has a name: give --adapter NAME=FOLDER, or leave %s out",
+        quote_text(name).text);
   const char *near = error_nearest(name, names, n);
   return ITEM_ERROR(in, err,
                     "\"adapter\": %s is none of the %d that --adapter NAME=FOLDER names%s%s%s",

@@ -52,6 +52,7 @@ static Status unknown_option(const char *word, Error *err) {
     if (o->name == NULL) continue;
     bool begun =
         length > 2 && strncmp(word, "--", 2) == 0 && strncmp(o->name, word + 2, length - 2) == 0;
+    begun |= word[0] == '-' && word[1] == o->letter && o->letter != 0 && length == 2;
     if (begun && o->value != NULL && word[length] == '\0')
       return error_set(err, STATUS_USAGE, "--%s: expected %s behind it", o->name, o->value);
     if (begun && o->value == NULL && word[length] == '=')

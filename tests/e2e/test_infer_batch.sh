@@ -120,6 +120,8 @@ refuse_line 65 'bad.jsonl:2: item 1: "input" goes with "instruction"' '{"prompt"
 refuse_line 65 "bad.jsonl:2: item 1: \"instruction\": expected a text, found ''" '{"instruction": ""}'
 refuse_line 65 'bad.jsonl:2: item 1: "instruction": expected a text, found a NUL' '{"instruction": "a\u0000b"}'
 refuse_line 65 'bad.jsonl:2: item 1: the prompt is empty' '{"prompt": ""}'
+echo '{"prompt": "x", "adapter": "a"}' >"$work/nameless.jsonl"
+refuse 65 'item 0: "adapter": no adapter has a name' "$infer" --model "$work/gqa" --batch "$work/nameless.jsonl" --output "$work/left"
 refuse_line 65 "(meant 'all'?)" '{"prompt": "x", "adapter": "al"}'
 refuse_line 65 'bad.jsonl:2: item 1: "id": expected a string or a number, found a list' '{"prompt": "x", "id": [1]}'
 refuse_line 65 'bad.jsonl:2:' '{"prompt": "x"'

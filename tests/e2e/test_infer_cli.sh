@@ -159,6 +159,7 @@ refuse 2 'leaves no room' "$infer" --model "$tiny" --prompt "$(printf 'x %.0s' {
 refuse 2 "unknown option '--no-such-option'" "${ask[@]}" --no-such-option
 refuse 2 'meant --max-new-tokens' "${ask[@]}" --max-new-token5 3
 refuse 2 '--model: expected PATH' "$infer" --prompt x --model
+refuse 2 '--model: expected PATH' "$infer" --prompt x -m
 refuse 2 '--json takes no value' "${ask[@]}" --json=yes
 for value in 0 65 x; do refuse 2 '--beams: expected' "${ask[@]}" --beams "$value"; done
 for value in 11 x nan; do refuse 2 '--length-penalty: expected' "${ask[@]}" --beams 2 --length-penalty "$value"; done
