@@ -18,15 +18,15 @@ static const char *name_of(const Template *t) {
 }
 
 static Status check_given(const PromptRequest *r, const Engine *e, Error *err) {
+  const char *option = r->template->source != NULL ? "--template-file" : "--template";
   const Template *trained = trained_with(r, e);
   if (trained != NULL && !same_template(trained, r->template)) {
     return error_set(err, STATUS_USAGE,
-                     "--template %s contradicts the adapter, which was trained with %s: leave "
-                     "--template out",
-                     r->template->name, name_of(trained));
+                     "%s %s contradicts the adapter, which was trained with %s: leave %s out",
+                     option, r->template->name, name_of(trained), option);
   }
   Status status = template_check(e->tokenizer, r->template, err);
-  if (status != STATUS_OK) error_prefix(err, "--template %s", r->template->name);
+  if (status != STATUS_OK) error_prefix(err, "%s %s", option, r->template->name);
   return status;
 }
 

@@ -85,6 +85,8 @@ accept "${gqa_ask[@]}" --adapter "$work/ownlora" --template-file "$work/own.json
 answer() { grep -o '"ids":.*\]' "$1"; }
 [ "$(answer "$work/out")" = "$(answer "$work/own_out")" ] || fail "an adapter's own template is not that of its file"
 refuse 2 'a template of its own' "${gqa_ask[@]}" --adapter "$work/ownlora" --template alpaca
+sed 's/Response/Answer/g' "$work/own.json" >"$work/other.json"
+refuse 2 "--template-file $work/other.json contradicts" "${gqa_ask[@]}" --adapter "$work/ownlora" --template-file "$work/other.json"
 refuse 2 'give one of the two' "${gqa_ask[@]}" --template alpaca --template-file "$work/own.json"
 refuse 66 'nowhere' "${gqa_ask[@]}" --template-file "$work/nowhere"
 
