@@ -211,6 +211,9 @@ static void watch_signals(void) {
 
 static Status run(const Arguments *a, Error *err) {
   static RunConfig config;
+  if (a->print_config + a->dry_run + (a->fit != NULL) + (a->show > 0) + (a->n_sweeps > 0) > 1)
+    return error_set(err, STATUS_USAGE,
+                     "--print-config, --dry-run, --fit, --show and --sweep: give one of them");
   if (a->print_config) return print_config(a, err);
   if (a->config == NULL && a->n_overrides == 0)
     return error_set(err, STATUS_USAGE, "no --config FILE; --help says how to use this program");

@@ -152,6 +152,8 @@ wait $child || status=$?
 
 no=$work/no
 refuse 2 '--help' "$train"
+refuse 2 'give one of them' run output.dir="$no" --dry-run --sweep train.lr=1e-3,1e-4
+refuse 2 'give one of them' run output.dir="$no" --show 1 --fit 2GiB
 refuse 66 "$work/none.yaml" "$train" --config "$work/none.yaml"
 refuse 2 'train.lrr' run output.dir="$no" train.lrr=1
 refuse 2 'train.lr' run output.dir="$no" train.lr=fast
