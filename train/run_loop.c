@@ -41,7 +41,8 @@ static bool eval_due(const Run *run) {
 
 static bool save_due(const Run *run) {
   int64_t every = run->config.output.save_steps;
-  return run_ends(run) || (every > 0 && run->step % every == 0) || take_switch(run, "SAVE");
+  bool asked = take_switch(run, "SAVE"); // taken away also where the step is saved anyway
+  return asked || run_ends(run) || (every > 0 && run->step % every == 0);
 }
 
 static Status evaluate(Run *run, Error *err) {

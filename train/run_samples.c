@@ -103,11 +103,14 @@ static json_t *sample_of(const Run *run, json_t *samples, int32_t example) {
   return sample;
 }
 
-// Goes through the held-out items from the first on, over those with long prompts.
+// Goes through the held-out items from the first on, over those with long prompts. A signal that
+// ends the run ends this after the answer at hand.
 static int64_t answer_all(const Run *run, Decoder *decoder, json_t *samples, bool after,
                           int64_t *tokens) {
   int64_t done = 0;
-  for (int64_t i = 0; i < run->split.n_held_out && done < run->config.output.samples; i++) {
+  int64_t want = run->config.output.samples;
+  for (int64_t i = 0; i < run->split.n_held_out && done < want; i++) {
+    if (run->stop != NULL && *run->stop) break;
     const Example *e = &run->data.examples[run->split.held_out[i]];
     Question q = question_of(&run->data, e);
     bool fits = q.n_prompt <= SAMPLE_PROMPT_MAX && q.n_prompt < run->model.config.max_positions &&

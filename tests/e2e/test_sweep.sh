@@ -80,7 +80,7 @@ says 'train.max_steps=4' 'it is 5 now'
 
 # ---- a signal: the run at hand saves, the same command goes on to the same bits ----
 
-long=("$train" --sweep "train.seed=1,2" "${common[@]}" train.max_steps=150 train.lr=1e-3)
+long=("$train" --sweep "train.seed=1,2" "${common[@]}" train.max_steps=80 train.lr=1e-3)
 ends 0 "${long[@]}" output.dir="$work/whole"
 "${long[@]}" output.dir="$work/parts" >"$work/out" 2>"$work/err" </dev/null &
 pid=$!
