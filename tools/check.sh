@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, fetches the small model and runs every test but those labelled "nightly"; then runs
-# the quick tests again under AddressSanitizer and UndefinedBehaviorSanitizer. At most 20 minutes on 2 cores.
+# the quick tests again under AddressSanitizer and UndefinedBehaviorSanitizer. At most 25 minutes on 2 cores.
 #
 #   tools/check.sh                  all of it
 #   tools/check.sh --no-sanitize    without the second part
