@@ -58,7 +58,7 @@ Status run_find_checkpoint(Run *run, Error *err) {
       TRY(error_set(err, STATUS_NO_INPUT, "resume: %s: there is no checkpoint in it", inner));
   } else {
     if (!file_is_folder(resume))
-      return error_set(err, STATUS_NO_INPUT, "resume: %s: there is no such folder", resume);
+      TRY(error_set(err, STATUS_NO_INPUT, "resume: %s: there is no such folder", resume));
     TRY(checkpoint_read(&run->resumed, resume, err));
     run->resume_path = text_format("%s", resume);
   }

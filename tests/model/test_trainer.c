@@ -101,7 +101,8 @@ static Fixture *open_fixture(const RunConfig *config) {
   f->config = *config;
   f->data = make_data();
   bool ok = train_model_declare(&f->model, &tiny, &f->config, &err) == STATUS_OK;
-  CpuOptions options = {.threads = 1};
+  // Named, because what a start-up measures may differ from one fixture to the next.
+  CpuOptions options = {.threads = 1, .gemm = "own"};
   ok = ok && backend_cpu_open(&f->be, &options, &err) == STATUS_OK;
   if (ok) trainer_init(&f->trainer, &f->config, &f->data, &f->model);
   ok = ok && trainer_plan(&f->trainer, &plan, NULL, &err) == STATUS_OK &&
