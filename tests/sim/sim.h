@@ -38,6 +38,10 @@ typedef struct SimLine {
   int line;
 } SimLine;
 
+typedef struct SimParam {
+  int offset, bytes;
+} SimParam;
+
 typedef struct SimKernel {
   char *name;  // mangled
   char *title; // demangled, for reports
@@ -46,10 +50,13 @@ typedef struct SimKernel {
   SimLine *lines;      // [n_instrs]; of the innermost inlined place
   int64_t n_registers; // 32 lanes each
   int64_t static_shared, local_bytes, param_bytes;
+  int n_params;
+  SimParam *params;
   int max_threads; // .maxntid, or 1024
   // mutation: instruction index that is skipped (predicates: taken as if always true), or -1
   int64_t dropped;
   struct SimModule *module;
+  struct SimCode *code; // sim_exec's own
 } SimKernel;
 
 typedef struct SimDim {
@@ -65,6 +72,7 @@ typedef struct SimLaunch {
   const uint8_t *params; // copied at the launch, as in CUDA
   uint64_t seed;         // of block and warp order
   int64_t number;        // counts launches: epochs of global shadow
+  bool checks;           // false: values only, no sim_check_* is called
   const struct SimOp
       *op; // declared tensors at the launch; NULL: none declared, all of memory allowed
 } SimLaunch;
