@@ -1,7 +1,7 @@
 #include "tokenizer_save.h"
 
 #include "check.h"
-#include "mapped_file.h"
+#include "folder.h"
 #include "quote.h"
 #include "tokenizer_json.h"
 
@@ -11,14 +11,6 @@
 
 static Status no_memory(const char *path, Error *err) {
   return error_set(err, STATUS_MEMORY, "%s: no memory", path);
-}
-
-static Status write_text(const char *folder, const char *name, const char *text, Error *err) {
-  char *path = NULL;
-  if (asprintf(&path, "%s/%s", folder, name) < 0) return no_memory(folder, err);
-  Status status = file_write(path, text, (int64_t)strlen(text), err);
-  free(path);
-  return status;
 }
 
 // ---- tokenizer_config.json ----
@@ -81,7 +73,7 @@ static Status write_config(const Tokenizer *t, const Gguf *gguf, const char *fol
   TRY(put_template(root, gguf, err));
   text = json_dumps(root, JSON_INDENT(2));
   CHECK(text != NULL, "no memory for a tokenizer_config.json");
-  TRY(write_text(folder, "tokenizer_config.json", text, err));
+  TRY(folder_write_text(folder, "tokenizer_config.json", text, err));
 done:
   free(text);
   json_decref(root);
@@ -213,7 +205,7 @@ Status tokenizer_save_gguf(const Gguf *gguf, const char *folder, Error *err) {
   char *text = NULL;
   TRY(tokenizer_from_gguf(&before, gguf, err));
   text = tokenizer_json_text(before);
-  TRY(write_text(folder, "tokenizer.json", text, err));
+  TRY(folder_write_text(folder, "tokenizer.json", text, err));
   TRY(write_config(before, gguf, folder, err));
   status = tokenizer_open(&after, folder, err);
   if (status != STATUS_OK) {

@@ -68,3 +68,17 @@ void history_free(History *h) {
   free(h->evals);
   *h = (History){0};
 }
+
+double history_last_loss(const History *h) {
+  for (int64_t i = h->n_steps; i-- > 0;) {
+    if (isfinite(h->steps[i].loss)) return h->steps[i].loss;
+  }
+  return NAN;
+}
+
+double history_first_loss(const History *h) {
+  for (int64_t i = 0; i < h->n_steps; i++) {
+    if (isfinite(h->steps[i].loss)) return h->steps[i].loss;
+  }
+  return NAN;
+}

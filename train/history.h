@@ -27,6 +27,10 @@ typedef struct History {
 // Lines that are not whole or say nothing of a step are passed over. On failure it is empty.
 Status history_read(History *history, const char *path, Error *err);
 
+// The first and the last finite loss of its steps; NAN where there is none.
+double history_first_loss(const History *history);
+double history_last_loss(const History *history);
+
 // Also right for a zero-initialised struct.
 void history_free(History *history);
 

@@ -81,12 +81,7 @@ static json_t *inputs_json(const Run *run) {
 // ---- its course ----
 
 static json_t *losses_json(const Run *run, const History *h) {
-  double first = NAN, last = NAN;
-  for (int64_t i = 0; i < h->n_steps; i++) {
-    if (!isfinite(h->steps[i].loss)) continue;
-    if (isnan(first)) first = h->steps[i].loss;
-    last = h->steps[i].loss;
-  }
+  double first = history_first_loss(h), last = history_last_loss(h);
   json_t *best = run->best.step > 0 ? json_pack("{s:I, s:f}", "step", (json_int_t)run->best.step,
                                                 "loss", run->best.loss)
                                     : json_null();

@@ -72,20 +72,6 @@ static void block(FILE *to, const char *class, const char *text) {
 
 // ---- the result ----
 
-static double last_loss(const History *h) {
-  for (int64_t i = h->n_steps; i-- > 0;) {
-    if (isfinite(h->steps[i].loss)) return h->steps[i].loss;
-  }
-  return NAN;
-}
-
-static double first_loss(const History *h) {
-  for (int64_t i = 0; i < h->n_steps; i++) {
-    if (isfinite(h->steps[i].loss)) return h->steps[i].loss;
-  }
-  return NAN;
-}
-
 static void print_times(FILE *to, const Run *run, const History *h) {
   double steps = 0, evals = 0, tokens = 0;
   for (int64_t i = 0; i < h->n_steps; i++) {
@@ -115,7 +101,8 @@ static void print_result(FILE *to, const Run *run, const History *h, const char 
     row(to, "Early stop", "%" PRId64 " evaluations in a row were not better than step %" PRId64,
         run->best.waited, run->best.step);
   }
-  row(to, "Training loss", "%.9g at first, %.9g at last", first_loss(h), last_loss(h));
+  row(to, "Training loss", "%.9g at first, %.9g at last", history_first_loss(h),
+      history_last_loss(h));
   if (h->n_evals > 0) {
     row(to, "Held-out loss", "%.9g at first, %.9g at last", h->evals[0].loss,
         h->evals[h->n_evals - 1].loss);

@@ -109,14 +109,6 @@ static Status fill(void *context, int64_t index, int64_t first, int64_t count, v
   return STATUS_OK;
 }
 
-static Status write_text(const char *folder, const char *name, const char *text, Error *err) {
-  char *path = NULL;
-  if (asprintf(&path, "%s/%s", folder, name) < 0) return no_memory(folder, err);
-  Status status = file_write(path, text, (int64_t)strlen(text), err);
-  free(path);
-  return status;
-}
-
 static Status write_shards(Writing *w, const char *folder, Error *err) {
   Status status = STATUS_OK;
   const ModelFolder *m = w->model;
@@ -166,8 +158,8 @@ static Status write_index(const Writing *w, const char *folder, Error *err) {
   }
   bool fits = sorted != NULL && out != NULL;
   if (out != NULL) fits = fclose(out) == 0 && fits;
-  Status status =
-      fits ? write_text(folder, "model.safetensors.index.json", text, err) : no_memory(folder, err);
+  Status status = fits ? folder_write_text(folder, "model.safetensors.index.json", text, err)
+                       : no_memory(folder, err);
   free(sorted);
   free(text);
   return status;
@@ -179,7 +171,7 @@ static Status write_generation(const char *folder, const char *text, Error *err)
   if (asprintf(&path, "%s/%s", folder, name) < 0) return no_memory(folder, err);
   bool there = file_exists(path); // of the base
   free(path);
-  return there ? STATUS_OK : write_text(folder, name, text, err);
+  return there ? STATUS_OK : folder_write_text(folder, name, text, err);
 }
 
 // ---- what stands there now ----
@@ -246,8 +238,8 @@ Status model_folder_write(const char *path, const ModelFolder *model, Error *err
   // What is small and may be refused comes before what takes long.
   if (model->add_files != NULL) TRY(model->add_files(model->add_context, folder.temp, err));
   TRY(write_generation(folder.temp, generation, err));
-  TRY(write_text(folder.temp, "README.md", model->card, err));
-  TRY(write_text(folder.temp, "config.json", config, err));
+  TRY(folder_write_text(folder.temp, "README.md", model->card, err));
+  TRY(folder_write_text(folder.temp, "config.json", config, err));
   TRY(write_shards(&w, folder.temp, err));
   TRY(write_index(&w, folder.temp, err));
   TRY(verify(&w, folder.temp, config, err));

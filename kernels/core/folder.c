@@ -105,3 +105,12 @@ void new_folder_abort(NewFolder *folder) {
   if (folder->temp != NULL) folder_remove(folder->temp, NULL);
   forget(folder);
 }
+
+Status folder_write_text(const char *folder, const char *name, const char *text, Error *err) {
+  char *path = NULL;
+  if (asprintf(&path, "%s/%s", folder, name) < 0)
+    return error_set(err, STATUS_MEMORY, "%s: no memory", folder);
+  Status status = file_write(path, text, (int64_t)strlen(text), err);
+  free(path);
+  return status;
+}

@@ -11,6 +11,9 @@ Status folder_remove(const char *path, Error *err);
 // Makes the names in a folder durable.
 Status folder_sync(const char *path, Error *err);
 
+// Writes the text as the file `name` of a folder.
+Status folder_write_text(const char *folder, const char *name, const char *text, Error *err);
+
 // A folder that is filled under a temporary name beside its place and then renamed. A killed
 // process leaves the temporary one, PATH.tmp-XXXXXX.
 typedef struct NewFolder {

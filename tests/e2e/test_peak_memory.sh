@@ -6,11 +6,9 @@
 set -uo pipefail
 
 train=$VMA_BIN/vma-train
-model=${VMA_MODEL:-build/models/SmolLM2-135M-Instruct.Q4_1.gguf}
-if [ ! -f "$model" ]; then
-  echo "SKIP: no $model (tools/setup.sh fetches it)"
-  exit 77
-fi
+# shellcheck source=tests/support/needs.sh
+. tests/support/needs.sh
+need_small_model
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0

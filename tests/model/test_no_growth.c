@@ -84,12 +84,6 @@ static Dataset make_data(void) {
   return d;
 }
 
-static void must(Status status, const Error *err) {
-  if (status == STATUS_OK) return;
-  printf("%s\n", err->message);
-  exit(1);
-}
-
 static Fixture *open_fixture(DType dtype, const CpuOptions *options) {
   Error err = {0};
   Fixture *f = calloc(1, sizeof *f);
@@ -100,12 +94,12 @@ static Fixture *open_fixture(DType dtype, const CpuOptions *options) {
   c->train.batch_size = BATCH;
   c->train.micro_tokens = 150;
   f->data = make_data();
-  must(train_model_declare(&f->model, &tiny, c, &err), &err);
-  must(backend_cpu_open(&f->be, options, &err), &err);
+  test_must(train_model_declare(&f->model, &tiny, c, &err), &err);
+  test_must(backend_cpu_open(&f->be, options, &err), &err);
   trainer_init(&f->trainer, c, &f->data, &f->model);
   f->trainer.shadow = f->be->shadow;
-  must(trainer_plan(&f->trainer, &f->plan, NULL, &err), &err);
-  must(memory_open(&f->memory, f->be, &f->plan, &err), &err);
+  test_must(trainer_plan(&f->trainer, &f->plan, NULL, &err), &err);
+  test_must(memory_open(&f->memory, f->be, &f->plan, &err), &err);
   trainer_place(&f->trainer, f->be, &f->memory);
   for (int64_t i = 0; i < f->model.params.n; i++)
     f->be->fill(f->be, f->model.params.items[i].value.t, 0.03);
@@ -127,7 +121,7 @@ static void step(Fixture *f, int32_t first, int64_t n, int64_t number) {
   StepResult result;
   int32_t examples[BATCH];
   for (int i = 0; i < n; i++) examples[i] = (first + i) % EXAMPLES;
-  must(trainer_step(&f->trainer, examples, n, number, 1e-3, &result, &err), &err);
+  test_must(trainer_step(&f->trainer, examples, n, number, 1e-3, &result, &err), &err);
   trainer_evaluate(&f->trainer, examples, n);
 }
 

@@ -21,10 +21,6 @@ static const LlamaConfig tiny = {.hidden = 24,
                                  .max_positions = 64,
                                  .tied = true};
 
-static void must(Status status, const Error *err) {
-  EXPECT(status == STATUS_OK, "%s", err->message);
-}
-
 // ---- to the byte ----
 
 // Sequences of one length, so that the largest micro-batch that the plan is made for is one that
@@ -65,14 +61,14 @@ static void train(const RunConfig *config, const Dataset *data, const MemoryPlan
   StepResult result;
   const int32_t examples[BATCH] = {2, 0, 1};
   CpuOptions options = {.threads = 1};
-  must(backend_cpu_open(&be, &options, &err), &err);
-  must(train_model_declare(&model, &tiny, config, &err), &err);
+  test_must(backend_cpu_open(&be, &options, &err), &err);
+  test_must(train_model_declare(&model, &tiny, config, &err), &err);
   trainer_init(&trainer, config, data, &model);
-  must(memory_open(&memory, be, arenas, &err), &err);
+  test_must(memory_open(&memory, be, arenas, &err), &err);
   trainer_place(&trainer, be, &memory);
   fill_weights(&model, be);
   for (int step = 1; step <= 2; step++) {
-    must(trainer_step(&trainer, examples, BATCH, step, 1e-3, &result, &err), &err);
+    test_must(trainer_step(&trainer, examples, BATCH, step, 1e-3, &result, &err), &err);
     trainer_evaluate(&trainer, examples, BATCH);
   }
   *peak = memory_peak(&memory);
@@ -96,14 +92,14 @@ static void check_case(const Case *c) {
   config.train.micro_tokens = c->micro_tokens;
   config.train.checkpointing = c->checkpointing;
   if (c->ranks) {
-    must(config_override(&config, "lora.targets=all-linear", &err), &err);
-    must(config_override(&config, "lora.rank_pattern=down_proj=9,layers.0.*=2", &err), &err);
-    must(config_override(&config, "lora.plus_ratio=16", &err), &err);
+    test_must(config_override(&config, "lora.targets=all-linear", &err), &err);
+    test_must(config_override(&config, "lora.rank_pattern=down_proj=9,layers.0.*=2", &err), &err);
+    test_must(config_override(&config, "lora.plus_ratio=16", &err), &err);
   }
   Dataset data = make_data(c->length);
   DataOutline outline = data_outline(&config, &data);
-  must(device_find(&device, "h100", &err), &err);
-  must(plan_make(&plan, &config, &tiny, &outline, &device, &err), &err);
+  test_must(device_find(&device, "h100", &err), &err);
+  test_must(plan_make(&plan, &config, &tiny, &outline, &device, &err), &err);
   train(&config, &data, &plan.arenas, &peak);
 #define SAME(arena)                                                                                \
   EXPECT(peak.arena == plan.arenas.arena,                                                          \
@@ -130,8 +126,8 @@ static void the_data_are_in_memory_once(void) {
   DataOutline outline = data_outline(&config, &data);
   outline.train = 5 * data.n;
   outline.held_out = 0;
-  must(device_find(&device, "h100", &err), &err);
-  must(plan_make(&plan, &config, &tiny, &outline, &device, &err), &err);
+  test_must(device_find(&device, "h100", &err), &err);
+  test_must(plan_make(&plan, &config, &tiny, &outline, &device, &err), &err);
   int64_t bytes = data.n_tokens * (int64_t)sizeof *data.tokens;
   EXPECT(plan_line(&plan, "data")->bytes == bytes + data.n * (int64_t)sizeof *data.examples,
          "%lld bytes", (long long)plan_line(&plan, "data")->bytes);
@@ -159,11 +155,11 @@ static void plan_of(RunPlan *plan, RunConfig *c, const char *const *words, int n
   LlamaConfig llama;
   Device device;
   config_defaults(c);
-  for (int i = 0; i < n; i++) must(config_override(c, words[i], &err), &err);
-  must(llama_config_preset(&llama, NULL, c->model.preset, &err), &err);
-  must(device_find(&device, c->plan.device, &err), &err);
+  for (int i = 0; i < n; i++) test_must(config_override(c, words[i], &err), &err);
+  test_must(llama_config_preset(&llama, NULL, c->model.preset, &err), &err);
+  test_must(device_find(&device, c->plan.device, &err), &err);
   DataOutline outline = plan_assumed_data(c);
-  must(plan_make(plan, c, &llama, &outline, &device, &err), &err);
+  test_must(plan_make(plan, c, &llama, &outline, &device, &err), &err);
 }
 #define PLAN_OF(plan, c, ...)                                                                      \
   plan_of(plan, c, (const char *const[]){__VA_ARGS__},                                             \
@@ -315,11 +311,11 @@ static void recipe_fits(const char *path, double gib, double at_least) {
   LlamaConfig llama;
   Device device;
   Error err;
-  must(config_load(&c, path, NULL, 0, &err), &err);
-  must(llama_config_preset(&llama, NULL, c.model.preset, &err), &err);
-  must(device_find(&device, c.plan.device, &err), &err);
+  test_must(config_load(&c, path, NULL, 0, &err), &err);
+  test_must(llama_config_preset(&llama, NULL, c.model.preset, &err), &err);
+  test_must(device_find(&device, c.plan.device, &err), &err);
   DataOutline outline = plan_assumed_data(&c);
-  must(plan_make(&plan, &c, &llama, &outline, &device, &err), &err);
+  test_must(plan_make(&plan, &c, &llama, &outline, &device, &err), &err);
   EXPECT(plan.fits && plan.device_bytes <= (int64_t)(gib * (1 << 30)), "%s takes %.2f GiB", path,
          (double)plan.device_bytes / (1 << 30));
   EXPECT(plan.device_bytes > (int64_t)(at_least * (1 << 30)), "%s takes only %.2f GiB", path,
@@ -353,10 +349,10 @@ static void a_cpu_is_measured(void) {
   config_defaults(&c);
   DataOutline outline = plan_assumed_data(&c);
   CpuOptions options = {.threads = 1};
-  must(backend_cpu_open(&be, &options, &err), &err);
-  must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
+  test_must(backend_cpu_open(&be, &options, &err), &err);
+  test_must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
   EXPECT(device.measured && !device.gpu && device.gib > 0);
-  must(plan_make(&plan, &c, &tiny, &outline, &device, &err), &err);
+  test_must(plan_make(&plan, &c, &tiny, &outline, &device, &err), &err);
   for (int kind = 0; kind < OP_KINDS; kind++) {
     const OpCost *cost = &plan.time.step[kind];
     EXPECT((cost->bytes > 0) == (cost->seconds > 0), "%s", op_kind_name((OpKind)kind));
@@ -374,18 +370,19 @@ static void layers_of_their_own_are_measured(void) {
   Backend *be = NULL;
   Device device;
   config_defaults(&c);
-  must(config_override(&c, "lora.targets=layers.2.self_attn.q_proj,layers.1.mlp.down_proj", &err),
-       &err);
-  must(config_override(&c, "lora.rank_pattern=layers.2.self_attn.q_proj=2", &err), &err);
+  test_must(
+      config_override(&c, "lora.targets=layers.2.self_attn.q_proj,layers.1.mlp.down_proj", &err),
+      &err);
+  test_must(config_override(&c, "lora.rank_pattern=layers.2.self_attn.q_proj=2", &err), &err);
   DataOutline outline = plan_assumed_data(&c);
   CpuOptions options = {.threads = 1};
-  must(backend_cpu_open(&be, &options, &err), &err);
-  must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
+  test_must(backend_cpu_open(&be, &options, &err), &err);
+  test_must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
   EXPECT(device.rates.kind[OP_LORA].flops[DT_BF16] > 0);
   // Many sequences of one token in few rows.
   c.train.micro_tokens = 24;
   outline.mean_len = outline.mean_labels = 1;
-  must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
+  test_must(device_measure(&device, be, &c, &tiny, &outline, &err), &err);
   be->close(be);
 }
 

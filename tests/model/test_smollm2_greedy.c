@@ -18,10 +18,6 @@ static Engine engine;
 static Safetensors golden, beams;
 static Decoder decoder;
 
-static void must(Status status, const Error *err) {
-  CHECK(status == STATUS_OK, "%s", err->message);
-}
-
 static void prompts_have_the_ids_of_tokenizers(void) {
   for (int i = 0; i < PROMPTS; i++) {
     int64_t bytes, n;
@@ -48,7 +44,8 @@ static void greedy_text_is_that_of_transformers(void) {
                                .context = engine.model.config.max_positions};
     Generation got;
     Error err;
-    must(generate(&got, &decoder, engine.tokenizer, ids, n, &options, (TextSink){0}, &err), &err);
+    test_must(generate(&got, &decoder, engine.tokenizer, ids, n, &options, (TextSink){0}, &err),
+              &err);
     int64_t t = 0;
     while (t < got.n && t < NEW && got.ids[t] == expected[t]) t++;
     EXPECT(t == NEW && got.n == NEW,
@@ -79,9 +76,9 @@ static void beam_search_is_that_of_transformers(void) {
   for (int i = 0; i < PROMPTS; i++) {
     GenerateRequest request = {.options = &options};
     request.prompt = golden_i32(&beams, &request.n_prompt, "prompt%d.ids", i);
-    must(generator_add(&generator, &request, &got[i], &err), &err);
+    test_must(generator_add(&generator, &request, &got[i], &err), &err);
   }
-  while (generator.n_used > 0) must(generator_step(&generator, &err), &err);
+  while (generator.n_used > 0) test_must(generator_step(&generator, &err), &err);
   generator_free(&generator);
   for (int i = 0; i < PROMPTS; i++) {
     int64_t n;
@@ -102,9 +99,9 @@ int main(void) {
   golden_open(&beams, "smollm2/beams.safetensors");
   const DecoderSize size = {.max_len = CACHE, .chunk = CHUNK, .seqs = SLOTS * BEAMS};
   Error err;
-  must(engine_open(&engine, &(EngineOptions){.model = model, .dtype = DT_F32}, &err), &err);
-  must(engine_need_tokenizer(&engine, &err), &err);
-  must(engine_load(&engine, decoder_rehearse, &size, &err), &err);
+  test_must(engine_open(&engine, &(EngineOptions){.model = model, .dtype = DT_F32}, &err), &err);
+  test_must(engine_need_tokenizer(&engine, &err), &err);
+  test_must(engine_load(&engine, decoder_rehearse, &size, &err), &err);
   decoder_init(&decoder, &engine.ctx, &engine.model, &engine.memory.cache, size);
   RUN(prompts_have_the_ids_of_tokenizers);
   RUN(greedy_text_is_that_of_transformers);

@@ -15,10 +15,6 @@ enum { TEXTS = 6 };
 static Safetensors golden;
 static Engine engine;
 
-static void must(Status status, const Error *err) {
-  CHECK(status == STATUS_OK, "%s", err->message);
-}
-
 static void texts_have_the_ids_of_tokenizers(void) {
   for (int i = 0; i < TEXTS; i++) {
     int64_t bytes, n;
@@ -73,7 +69,7 @@ static void log_probabilities_are_those_of_transformers(void) {
   Error err;
   ScoreStats stats;
   ScoreOptions options = {.input = input, .output = output, .batch_tokens = SCORE_BATCH_TOKENS};
-  must(score_file(&engine, &options, &stats, &err), &err);
+  test_must(score_file(&engine, &options, &stats, &err), &err);
 
   FILE *file = fopen(output, "r");
   CHECK(file != NULL, "cannot read %s", output);
@@ -97,8 +93,8 @@ int main(void) {
   if (model == NULL) TEST_SKIP("no small model");
   golden_open(&golden, "smollm2/logprobs.safetensors");
   Error err;
-  must(engine_open(&engine, &(EngineOptions){.model = model, .dtype = DT_F32}, &err), &err);
-  must(engine_need_tokenizer(&engine, &err), &err);
+  test_must(engine_open(&engine, &(EngineOptions){.model = model, .dtype = DT_F32}, &err), &err);
+  test_must(engine_need_tokenizer(&engine, &err), &err);
   RUN(texts_have_the_ids_of_tokenizers);
   RUN(log_probabilities_are_those_of_transformers);
   engine_close(&engine);

@@ -44,23 +44,8 @@ static const Form bf16 = {.name = "bf16",
 // What can be done otherwise than the reference.
 typedef enum Fault { NONE, NO_MASTERS, FROZEN_TRAINED } Fault;
 
-static double distance(const float *a, const float *b, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++) {
-    double d = (double)a[i] - (b != NULL ? (double)b[i] : 0);
-    sum += d * d;
-  }
-  return sqrt(sum);
-}
-
-static float *read_tensor(Tiny *tiny, Tensor t) {
-  float *values = malloc((size_t)tensor_count(t) * sizeof *values);
-  param_read(tiny->rig.ctx.be, values, t);
-  return values;
-}
-
 static float *weight_values(Tiny *tiny, const Param *p) {
-  return read_tensor(tiny, tensor_given(p->master) ? p->master : p->value.t);
+  return tiny_read(tiny, tensor_given(p->master) ? p->master : p->value.t);
 }
 
 // The largest distance of a gradient from the file's, relative to its norm.
@@ -74,8 +59,8 @@ static double compare_gradients(Tiny *tiny, const Form *form) {
     if (!p->trainable) continue;
     int64_t n;
     const float *expected = golden_f32(&results, &n, "%s%s", prefix, p->name);
-    float *found = read_tensor(tiny, p->value.grad);
-    worst = fmax(worst, distance(found, expected, n) / distance(expected, NULL, n));
+    float *found = tiny_read(tiny, p->value.grad);
+    worst = fmax(worst, tiny_distance(found, expected, n) / tiny_distance(expected, NULL, n));
     free(found);
     compared++;
   }
@@ -95,7 +80,7 @@ static double compare_weights(Tiny *tiny, const Form *form, float **initial, Fau
     int64_t n = tensor_count(p->value.t);
     if (p->trainable && fault != FROZEN_TRAINED) {
       const float *final = golden_f32(&results, NULL, "%s.final.%s", form->name, p->name);
-      worst = fmax(worst, distance(found, final, n) / distance(final, initial[i], n));
+      worst = fmax(worst, tiny_distance(found, final, n) / tiny_distance(final, initial[i], n));
     } else if (memcmp(found, initial[i], (size_t)n * sizeof *found) != 0) {
       worst = INFINITY;
     }

@@ -32,22 +32,6 @@ static const char *file_prefix(const Param *p) {
   return p->adapter ? "base_model.model." : "";
 }
 
-// ||a - b||, and ||b - c|| (c NULL: ||b||)
-static double difference(const float *a, const float *b, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++) {
-    double d = (double)a[i] - (b != NULL ? (double)b[i] : 0);
-    sum += d * d;
-  }
-  return sqrt(sum);
-}
-
-static float *read_tensor(Tiny *tiny, Tensor t) {
-  float *values = malloc((size_t)tensor_count(t) * sizeof *values);
-  param_read(tiny->rig.ctx.be, values, t);
-  return values;
-}
-
 static void compare_gradients(Tiny *tiny, const Safetensors *file, const char *what) {
   int64_t compared = 0;
   for (int64_t i = 0; i < tiny->model.params.n; i++) {
@@ -56,8 +40,8 @@ static void compare_gradients(Tiny *tiny, const Safetensors *file, const char *w
     int64_t n;
     const float *expected = golden_f32(file, &n, "grad.%s%s", file_prefix(p), p->name);
     EXPECT(n == tensor_count(p->value.grad), "%s %s", what, p->name);
-    float *found = read_tensor(tiny, p->value.grad);
-    double norm = difference(expected, NULL, n), d = difference(found, expected, n);
+    float *found = tiny_read(tiny, p->value.grad);
+    double norm = tiny_distance(expected, NULL, n), d = tiny_distance(found, expected, n);
     EXPECT(d <= 1e-4 * norm, "%s: gradient of %s off by %g of its norm", what, p->name, d / norm);
     free(found);
     compared++;
@@ -78,8 +62,8 @@ static double compare_weights(Tiny *tiny, const Safetensors *file, float **initi
     if (!p->trainable) continue;
     int64_t n;
     const float *final = golden_f32(file, &n, "final.%s%s", file_prefix(p), p->name);
-    float *found = read_tensor(tiny, p->value.t);
-    double d = difference(found, final, n) / difference(final, initial[i], n);
+    float *found = tiny_read(tiny, p->value.t);
+    double d = tiny_distance(found, final, n) / tiny_distance(final, initial[i], n);
     if (!(d <= worst)) {
       worst = d;
       snprintf(worst_name, PARAM_NAME_MAX, "%s", p->name);
@@ -131,7 +115,7 @@ static double train(Tiny *tiny, const Reference *reference, const Run *run, cons
   optimizer_place(&optimizer, &run->options, params, tiny->rig.ctx.be, &tiny->rig.memory.state);
   float **initial = calloc((size_t)params->n, sizeof *initial);
   for (int64_t i = 0; i < params->n; i++) {
-    initial[i] = read_tensor(tiny, params->items[i].value.t);
+    initial[i] = tiny_read(tiny, params->items[i].value.t);
   }
   for (int k = 0; k < STEPS; k++) one_step(tiny, &optimizer, reference, k, run, what);
   double d = compare_weights(tiny, reference->results, initial, worst_name);

@@ -140,10 +140,6 @@ static Status run_steps(Fixture *f, int64_t first, int64_t last, double *losses,
   return STATUS_OK;
 }
 
-static void must(Status status, const Error *err) {
-  EXPECT(status == STATUS_OK, "%s", err->message);
-}
-
 // All trainable weights and moments, one after the other.
 static float *state_of(Fixture *f, int64_t *n) {
   *n = 3 * param_count(&f->model.params, true);
@@ -195,8 +191,8 @@ static void micro_batches_of(int form) {
   config.train.micro_tokens = 1000;
   Fixture *b = open_fixture(&config);
   EXPECT(a->trainer.bounds.rows < b->trainer.bounds.rows);
-  must(run_steps(a, 0, STEPS, one, &err), &err);
-  must(run_steps(b, 0, STEPS, all, &err), &err);
+  test_must(run_steps(a, 0, STEPS, one, &err), &err);
+  test_must(run_steps(b, 0, STEPS, all, &err), &err);
   for (int i = 0; i < STEPS; i++)
     EXPECT(fabs(one[i] - all[i]) <= 1e-5 * fabs(one[i]), "step %d: %.9g, %.9g", i + 1, one[i],
            all[i]);
@@ -222,15 +218,15 @@ static void checkpointing_of(int form) {
   config.train.checkpointing = CHECKPOINTING_OFF;
   Fixture *b = open_fixture(&config);
   EXPECT(a->memory.step.capacity < b->memory.step.capacity, "checkpointing saves no memory");
-  must(run_steps(a, 0, STEPS, on, &err), &err);
-  must(run_steps(b, 0, STEPS, off, &err), &err);
+  test_must(run_steps(a, 0, STEPS, on, &err), &err);
+  test_must(run_steps(b, 0, STEPS, off, &err), &err);
   EXPECT(memcmp(on, off, sizeof on) == 0);
   EXPECT(same_state(a, b));
   config.train.checkpointing = CHECKPOINTING_ON;
   config.train.checkpoint_blocks = 1;
   Fixture *c = open_fixture(&config);
   EXPECT(c->model.checkpoint_blocks == 1 && a->model.checkpoint_blocks == 2);
-  must(run_steps(c, 0, STEPS, on, &err), &err);
+  test_must(run_steps(c, 0, STEPS, on, &err), &err);
   EXPECT(memcmp(on, off, sizeof on) == 0 && same_state(c, b));
   close_fixture(c);
   close_fixture(a);
@@ -263,26 +259,27 @@ static void resume_of(int form, const char *folder) {
   Error err;
   make_form(&config, form);
   Fixture *whole = open_fixture(&config);
-  must(run_steps(whole, 0, STEPS, NULL, &err), &err);
+  test_must(run_steps(whole, 0, STEPS, NULL, &err), &err);
   for (int64_t stop = 1; stop < STEPS; stop++) {
     char *path = checkpoint_path(folder, stop);
     Fixture *first = open_fixture(&config), *second = open_fixture(&config);
-    must(run_steps(first, 0, stop, NULL, &err), &err);
+    test_must(run_steps(first, 0, stop, NULL, &err), &err);
     state = state_at(first, stop);
-    must(checkpoint_save(folder, &state, &first->model.params, first->be, NULL, 3, &err), &err);
-    must(checkpoint_read(&state, path, &err), &err);
+    test_must(checkpoint_save(folder, &state, &first->model.params, first->be, NULL, 3, &err),
+              &err);
+    test_must(checkpoint_read(&state, path, &err), &err);
     EXPECT(state.step == stop && config_difference(&state.config, &config, NULL) == NULL);
     EXPECT(!same_state(second, first));
-    must(checkpoint_restore(path, &second->model.params, second->be, &err), &err);
+    test_must(checkpoint_restore(path, &second->model.params, second->be, &err), &err);
     EXPECT(same_state(second, first), "step %d", (int)stop);
-    must(run_steps(second, stop, STEPS, NULL, &err), &err);
+    test_must(run_steps(second, stop, STEPS, NULL, &err), &err);
     EXPECT(same_state(second, whole), "stopped after step %d", (int)stop);
     free(path);
     close_fixture(first);
     close_fixture(second);
   }
   int64_t *steps, n;
-  must(checkpoint_list(folder, &steps, &n, &err), &err);
+  test_must(checkpoint_list(folder, &steps, &n, &err), &err);
   EXPECT(n == 3 && steps[0] == STEPS - 1 && steps[2] == STEPS - 3, "%d are kept", (int)n);
   free(steps);
   close_fixture(whole);
@@ -308,7 +305,7 @@ static void damaged(void) {
   Fixture *f = open_fixture(&config);
   char *path = checkpoint_path(test_tmp_dir(), STEPS - 1);
   char *file = text_format("%s/trainer.safetensors", path);
-  must(checkpoint_read(&state, path, &err), &err);
+  test_must(checkpoint_read(&state, path, &err), &err);
   FILE *handle = fopen(file, "r+b");
   fseek(handle, -5, SEEK_END);
   int byte = fgetc(handle);
@@ -358,8 +355,8 @@ static void not_finite(void) {
   // Past it: the next step is AdamW's first.
   fill_weights(a);
   a->trainer.skipped++;
-  must(trainer_step(&a->trainer, (int32_t[]){2, 5}, 2, 2, 0.01, &r, &err), &err);
-  must(trainer_step(&b->trainer, (int32_t[]){2, 5}, 2, 1, 0.01, &r, &err), &err);
+  test_must(trainer_step(&a->trainer, (int32_t[]){2, 5}, 2, 2, 0.01, &r, &err), &err);
+  test_must(trainer_step(&b->trainer, (int32_t[]){2, 5}, 2, 1, 0.01, &r, &err), &err);
   EXPECT(!r.skipped && same_state(a, b), "a skipped step counts");
   close_fixture(a);
   close_fixture(b);
@@ -373,7 +370,7 @@ static void no_labels(void) {
   config.train.weight_decay = 0;
   Fixture *a = open_fixture(&config), *b = open_fixture(&config);
   dataset_mark(&a->data, 3, a->data.examples[3].n);
-  must(trainer_step(&a->trainer, (int32_t[]){3}, 1, 1, 0.01, &r, &err), &err);
+  test_must(trainer_step(&a->trainer, (int32_t[]){3}, 1, 1, 0.01, &r, &err), &err);
   EXPECT(r.loss == 0 && r.grad_norm == 0 && r.label_tokens == 0, "%g, %g", r.loss, r.grad_norm);
   EXPECT(same_state(a, b));
   EvalResult e = trainer_evaluate(&a->trainer, (int32_t[]){3}, 1);
@@ -397,10 +394,10 @@ static void evaluation(void) {
   config.train.micro_tokens = 1000;
   config.lora.dropout = 0;
   Fixture *c = open_fixture(&config);
-  must(trainer_step(&c->trainer, all, 7, 1, 0.01, &r, &err), &err);
+  test_must(trainer_step(&c->trainer, all, 7, 1, 0.01, &r, &err), &err);
   EXPECT(e.label_tokens == r.label_tokens && e.tokens == r.tokens);
   EXPECT(fabs(e.loss - r.loss) <= 1e-6 * r.loss, "%.9g, %.9g", e.loss, r.loss);
-  must(trainer_step(&b->trainer, all, BATCH, 1, 0.01, &r, &err), &err);
+  test_must(trainer_step(&b->trainer, all, BATCH, 1, 0.01, &r, &err), &err);
   e = trainer_evaluate(&a->trainer, all, BATCH);
   EXPECT(fabs(e.loss - r.loss) > 1e-4, "dropout changes nothing: %.9g, %.9g", e.loss, r.loss);
   close_fixture(a);

@@ -4,16 +4,10 @@
 # (tools/reference/model_roundtrip.py). Needs a Python with tools/reference/requirements.txt: VMA_REFERENCE_PYTHON, else
 # build/reference, which tools/reference/regenerate.sh makes.
 set -euo pipefail
-python=${VMA_REFERENCE_PYTHON:-build/reference/bin/python}
-if ! [ -x "$python" ]; then
-  echo "SKIP: no Python with the reference packages: run tools/reference/regenerate.sh --check, or set VMA_REFERENCE_PYTHON"
-  exit 77
-fi
-model=${VMA_MODEL:-build/models/SmolLM2-135M-Instruct.Q4_1.gguf}
-if ! [ -r "$model" ]; then
-  echo "SKIP: no small model at $model"
-  exit 77
-fi
+# shellcheck source=tests/support/needs.sh
+. tests/support/needs.sh
+need_reference_python
+need_small_model
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 vocabularies=${VMA_TEST_DATA:-../shared/data}/tokenizers

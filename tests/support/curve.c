@@ -9,10 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void must(Status status, const Error *err) {
-  CHECK(status == STATUS_OK, "%s", err->message);
-}
-
 Dataset curve_dataset(const Safetensors *file) {
   int64_t n, first = 0;
   const int32_t *lengths = golden_i32(file, &n, "lengths");
@@ -63,7 +59,8 @@ static int run_steps(const Curve *c, Trainer *trainer, const float *expected, do
     const int k = done;
     StepResult result;
     for (int32_t i = 0; i < step_seqs[k]; i++) examples[i] = next++;
-    must(trainer_step(trainer, examples, step_seqs[k], k + 1, rate(c, k), &result, &err), &err);
+    test_must(trainer_step(trainer, examples, step_seqs[k], k + 1, rate(c, k), &result, &err),
+              &err);
     losses[k] = result.loss;
     norms[k] = result.grad_norm;
     near = fabs(losses[k] - (double)expected[k]) <= far;
@@ -83,17 +80,17 @@ static int train(const Curve *c, DType dtype, const float *expected, double far,
   MemoryPlan plan;
   Backend *be = NULL;
   Memory memory;
-  must(store_open(&store, test_small_model(), &err), &err);
-  must(llama_config_load(&model_config, store, &err), &err);
+  test_must(store_open(&store, test_small_model(), &err), &err);
+  test_must(llama_config_load(&model_config, store, &err), &err);
   llama_init(&model, &model_config, dtype);
   c->declare(&model);
   param_make_buckets(&model.params);
   trainer_init(&trainer, &config, c->data, &model);
-  must(trainer_plan(&trainer, &plan, NULL, &err), &err);
-  must(backend_cpu_open(&be, &(CpuOptions){0}, &err), &err);
-  must(memory_open(&memory, be, &plan, &err), &err);
+  test_must(trainer_plan(&trainer, &plan, NULL, &err), &err);
+  test_must(backend_cpu_open(&be, &(CpuOptions){0}, &err), &err);
+  test_must(memory_open(&memory, be, &plan, &err), &err);
   trainer_place(&trainer, be, &memory);
-  must(llama_load(&model, be, store, &err), &err);
+  test_must(llama_load(&model, be, store, &err), &err);
   if (c->fill != NULL) c->fill(&model, be);
   printf("%s, %s, GEMM %s\n", dtype_info(dtype)->name, be->name, be->gemm_path);
   int done = run_steps(c, &trainer, expected, far, losses, norms);

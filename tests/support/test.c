@@ -66,3 +66,9 @@ const char *test_tmp_dir(void) {
   }
   return tmp_dir;
 }
+
+void test_must(Status status, const Error *err) {
+  if (status == STATUS_OK) return;
+  printf("FAILED: %s\n", err->message);
+  exit(1);
+}

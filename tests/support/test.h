@@ -3,6 +3,8 @@
 #ifndef VMA_TEST_H
 #define VMA_TEST_H
 
+#include "error.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +32,9 @@ void test_run(const char *name, void (*fn)(void));
 
 // `return test_done();` at the end of main: 0 when nothing failed.
 int test_done(void);
+
+// A call that the test cannot go on without: its message, and the end of the program.
+void test_must(Status status, const Error *err);
 
 // The folder of real data (VMA_TEST_DATA, else ../shared/data beside the checkout); NULL when
 // absent.

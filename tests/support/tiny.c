@@ -2,6 +2,7 @@
 
 #include "check.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,4 +203,19 @@ Backend *tiny_backend(int i) {
     CHECK(backend_cpu_open(&opened[i], &options, &err) == STATUS_OK, "%s", err.message);
   }
   return opened[i];
+}
+
+float *tiny_read(Tiny *tiny, Tensor t) {
+  float *values = malloc((size_t)tensor_count(t) * sizeof *values);
+  param_read(tiny->rig.ctx.be, values, t);
+  return values;
+}
+
+double tiny_distance(const float *a, const float *b, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) {
+    double d = (double)a[i] - (b != NULL ? (double)b[i] : 0);
+    sum += d * d;
+  }
+  return sqrt(sum);
 }

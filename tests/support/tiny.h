@@ -34,6 +34,12 @@ typedef struct Tiny {
 void tiny_open(Tiny *tiny, Backend *be, const TinyOptions *options);
 void tiny_close(Tiny *tiny);
 
+// Values of a tensor of its backend, as floats. Freed by free().
+float *tiny_read(Tiny *tiny, Tensor t);
+
+// ||a - b||; b NULL: ||a||
+double tiny_distance(const float *a, const float *b, int64_t n);
+
 // Values of a weight by name, and back; doubles of any dtype. Freed by free().
 float *tiny_weight(Tiny *tiny, const char *name);
 void tiny_set_weight(Tiny *tiny, const char *name, const float *values);
