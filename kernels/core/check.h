@@ -11,7 +11,7 @@
   } while (0)
 
 // Prints "file:line: function: check 'cond' failed: message" on stderr and aborts.
-_Noreturn void check_failed(const char *file, int line, const char *func, const char *cond,
-                            const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void check_failed(const char *file, int line, const char *func, const char *cond, const char *fmt,
+                  ...) __attribute__((noreturn, format(printf, 5, 6)));
 
 #endif

@@ -7,15 +7,16 @@
 #ifndef VMA_CUDA_BACKEND_H
 #define VMA_CUDA_BACKEND_H
 
+#include <cublasLt.h> // before the linkage block: it brings C++ overloads along
+#include <cuda_runtime_api.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 #include "backend.h"
+#include "check.h"
 #include "op_check.h"
-
-#include <cublasLt.h>
-#include <cuda_runtime_api.h>
 
 typedef struct CudaGemm CudaGemm; // chosen algorithms by shape: cuda_gemm.c
 typedef struct CudaRing CudaRing; // pinned staging of small copies: cuda_copy.c
