@@ -9,12 +9,6 @@
 // What transformers takes for "out of the race"; sums go on with it as there.
 static const float nowhere = -1e9f;
 
-typedef struct BeamCandidate {
-  float sum;
-  int32_t beam, id;
-  bool ended;
-} BeamCandidate;
-
 const char *early_stopping_name(EarlyStopping kind) {
   static const char *const names[EARLY_COUNT] = {"false", "true", "never"};
   return names[kind];
@@ -50,8 +44,11 @@ void beam_search_init(BeamSearch *s, int n, int64_t vocab, int64_t capacity, int
                     .finished = texts_make(n, capacity),
                     .spare = texts_make(n, capacity),
                     .parents = calloc((size_t)n, sizeof *s->parents),
-                    .candidates = calloc((size_t)keep, sizeof *s->candidates)};
-  CHECK(s->parents != NULL && s->candidates != NULL, "no memory for %d beams", n);
+                    .sums = calloc((size_t)n, sizeof *s->sums),
+                    .candidates = calloc((size_t)keep, sizeof *s->candidates),
+                    .ended = calloc((size_t)keep, sizeof *s->ended)};
+  CHECK(s->parents != NULL && s->sums != NULL && s->candidates != NULL && s->ended != NULL,
+        "no memory for %d beams", n);
 }
 
 void beam_search_free(BeamSearch *s) {
@@ -59,7 +56,9 @@ void beam_search_free(BeamSearch *s) {
   texts_free(s->finished, s->options.beams);
   texts_free(s->spare, s->options.beams);
   free(s->parents);
+  free(s->sums);
   free(s->candidates);
+  free(s->ended);
   *s = (BeamSearch){0};
 }
 
@@ -79,37 +78,14 @@ void beam_search_start(BeamSearch *s, const BeamOptions *options, int64_t limit,
   }
 }
 
-void log_softmax(float *logits, int64_t n) {
-  float most = logits[0];
-  for (int64_t i = 1; i < n; i++) most = logits[i] > most ? logits[i] : most;
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++) sum += exp((double)(logits[i] - most));
-  float log_sum = (float)log(sum);
-  for (int64_t i = 0; i < n; i++) logits[i] = logits[i] - most - log_sum;
-}
-
 // ---- the likeliest continuations ----
 
-// Keeps the list sorted: larger sum first, what came first on ties.
-static void offer(BeamSearch *s, int *n, BeamCandidate new) {
-  BeamCandidate *list = s->candidates;
-  if (*n == s->keep && new.sum <= list[*n - 1].sum) return;
-  int at = *n < s->keep ? (*n)++ : s->keep - 1;
-  for (; at > 0 && list[at - 1].sum < new.sum; at--) list[at] = list[at - 1];
-  list[at] = new;
-}
-
 static void find_candidates(BeamSearch *s, const float *const *log_probs) {
-  int n = 0;
-  for (int32_t beam = 0; beam < s->options.beams; beam++) {
-    float before = s->running[beam].score;
-    for (int64_t id = 0; id < s->vocab; id++) {
-      offer(s, &n, (BeamCandidate){log_probs[beam][id] + before, beam, (int32_t)id, false});
-    }
-  }
+  for (int i = 0; i < s->options.beams; i++) s->sums[i] = s->running[i].score;
+  token_branches(s->candidates, s->keep, log_probs, s->sums, s->options.beams, s->vocab);
 }
 
-static void copy_text(BeamText *to, const BeamSearch *s, const BeamCandidate *c) {
+static void copy_text(BeamText *to, const BeamSearch *s, const TokenBranch *c) {
   const BeamText *from = &s->running[c->beam];
   memcpy(to->ids, from->ids, (size_t)s->drawn * sizeof *to->ids);
   to->ids[s->drawn] = c->id;
@@ -120,10 +96,9 @@ static void copy_text(BeamText *to, const BeamSearch *s, const BeamCandidate *c)
 static bool mark_ended(BeamSearch *s, BeamEnd end) {
   bool all = true;
   for (int i = 0; i < s->keep; i++) {
-    BeamCandidate *c = &s->candidates[i];
-    copy_text(&s->spare[0], s, c);
-    c->ended = s->drawn + 1 == s->limit || end.ends(end.user, s->spare[0].ids, s->spare[0].n);
-    all = all && c->ended;
+    copy_text(&s->spare[0], s, &s->candidates[i]);
+    s->ended[i] = s->drawn + 1 == s->limit || end.ends(end.user, s->spare[0].ids, s->spare[0].n);
+    all = all && s->ended[i];
   }
   return all;
 }
@@ -147,7 +122,7 @@ static bool comes_before(float score, const BeamText *text) {
 
 // In place of the worst finished text, and at its place by score: after those that were there
 // before with the same one.
-static void add_finished(BeamSearch *s, const BeamCandidate *c, float score) {
+static void add_finished(BeamSearch *s, const TokenBranch *c, float score) {
   int at = s->options.beams - 1;
   BeamText text = s->finished[at];
   if (!comes_before(score, &text)) return;
@@ -161,8 +136,8 @@ static void add_finished(BeamSearch *s, const BeamCandidate *c, float score) {
 
 static void update_finished(BeamSearch *s) {
   for (int i = 0; i < s->options.beams; i++) {
-    const BeamCandidate *c = &s->candidates[i];
-    if (c->ended) add_finished(s, c, by_length(s, c->sum, s->drawn + 1));
+    const TokenBranch *c = &s->candidates[i];
+    if (s->ended[i]) add_finished(s, c, by_length(s, c->sum, s->drawn + 1));
   }
 }
 
@@ -172,10 +147,10 @@ static void update_running(BeamSearch *s) {
   int n = 0;
   for (int ended = 0; ended < 2; ended++) {
     for (int i = 0; i < s->keep && n < s->options.beams; i++) {
-      const BeamCandidate *c = &s->candidates[i];
-      if (c->ended != (ended == 1)) continue;
+      const TokenBranch *c = &s->candidates[i];
+      if (s->ended[i] != (ended == 1)) continue;
       copy_text(&s->spare[n], s, c);
-      s->spare[n].score = c->ended ? c->sum + nowhere : c->sum;
+      s->spare[n].score = s->ended[i] ? c->sum + nowhere : c->sum;
       s->parents[n++] = c->beam;
     }
   }

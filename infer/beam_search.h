@@ -9,8 +9,9 @@
 #ifndef VMA_BEAM_SEARCH_H
 #define VMA_BEAM_SEARCH_H
 
+#include "token_choice.h"
+
 #include <stdbool.h>
-#include <stdint.h>
 
 typedef enum EarlyStopping {
   EARLY_FALSE, // ends when the best running text, at its length now, is behind all that is finished
@@ -43,7 +44,9 @@ typedef struct BeamSearch {
   BeamText *running, *finished, *spare; // [beams], [beams], [beams]
   int32_t *parents;                     // [beams] of the last step: beam i went on from running
                                         // text parents[i]
-  struct BeamCandidate *candidates;     // [n_candidates]
+  float *sums;                          // [beams] of the running texts
+  TokenBranch *candidates;              // [n_candidates]
+  bool *ended;                          // [n_candidates] whether the text ends with it
 } BeamSearch;
 
 // Whether a text ends with its last id; `length` is seen to by the search itself.
@@ -69,8 +72,5 @@ bool beam_search_step(BeamSearch *search, const float *const *log_probs, BeamEnd
 
 // The best text of a search that is over.
 const BeamText *beam_search_best(const BeamSearch *search);
-
-// logits -> log softmax, in place.
-void log_softmax(float *logits, int64_t n);
 
 #endif

@@ -1,12 +1,9 @@
-// Choosing the next token from logits, in the order of transformers' generate: repetition penalty,
-// then temperature, top-k, top-p, softmax, one draw. Temperature 0 is greedy: the largest logit,
-// lowest id on ties.
+// Choosing the next token from logits on the host, with the memory that it takes; token_choice.h
+// says how.
 #ifndef VMA_SAMPLER_H
 #define VMA_SAMPLER_H
 
-#include "rng.h"
-
-#include <stdint.h>
+#include "token_choice.h"
 
 typedef struct SamplerOptions {
   float temperature;        // 0: greedy, and top-k, top-p, seed have no effect
@@ -23,8 +20,8 @@ typedef struct Sampler {
   SamplerOptions options;
   Rng rng;
   int64_t vocab;
-  struct Candidate *candidates; // [vocab]
-  uint8_t *seen;                // [vocab]
+  TokenCandidate *candidates; // [vocab]
+  uint8_t *seen;              // [vocab]
 } Sampler;
 
 void sampler_init(Sampler *sampler, const SamplerOptions *options, int64_t vocab);

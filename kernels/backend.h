@@ -112,6 +112,31 @@ typedef struct AdamArgs {
   float beta1, beta2, eps, decay;
 } AdamArgs;
 
+// The ids that a row's text holds so far, for the repetition penalty. Ids that are no column of the
+// logits are passed over.
+typedef struct SeenIds {
+  Tensor ids;     // i32 [R,S]; none: no penalty
+  Tensor lengths; // i32 [1,R], at most S: row r holds ids[r][0 .. lengths[r])
+  Tensor penalty; // f32 [1,R]; 1: off
+} SeenIds;
+
+// By row; kernels/core/token_choice.h says what they mean.
+typedef struct SampleArgs {
+  Tensor temperature; // f32 [1,B]; 0: greedy
+  Tensor top_k;       // i32 [1,B]; 0: off
+  Tensor top_p;       // f32 [1,B]; 1: off
+  Tensor seeds;       // i64 [1,B] the key of the row's random numbers
+  Tensor draws;       // i64 [1,B] how many were drawn; 1 is added where one is
+  SeenIds seen;       // the id is appended while there is room; lengths then grow by 1
+} SampleArgs;
+
+typedef struct BeamArgs {
+  int64_t beams; // n of each text
+  Tensor rows;   // i32 [1,T*n] row of the logits that a beam reads; none: t * n + i
+  Tensor sums;   // f32 [T,n] log probability of each running text
+  SeenIds seen;  // of T*n texts; the penalty sees log probabilities here
+} BeamArgs;
+
 // What a backend has been asked to do since its creation. The null backend counts the first three,
 // by the rules at the head of null_backend.c; the others count launches only.
 typedef struct BackendCounts {
@@ -254,9 +279,9 @@ struct Backend {
   // out = sum of squares in f64, in a fixed order.   out f64 [1,1]
   void (*sum_squares)(Backend *be, Tensor out, Tensor x);
   // norm = sqrt(sum of sums);  clip = {min(1, max_norm / (norm + 1e-6)), norm};  max_norm <= 0:
-  // factor 1.
-  //   clip f32 [1,2]; sums f64 [1,n]
-  void (*clip_factor)(Backend *be, Tensor clip, Tensor sums, float max_norm);
+  // factor 1. A guard that is not finite (the loss, say) makes the norm NaN.
+  //   clip f32 [1,2]; sums f64 [1,n]; guard f64 [1,1] or none
+  void (*clip_factor)(Backend *be, Tensor clip, Tensor sums, Tensor guard, float max_norm);
   // AdamW with decoupled decay (Loshchilov & Hutter 2019), torch's form:
   //   g *= clip;  p *= 1 - lr decay;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
   //   p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
@@ -264,6 +289,19 @@ struct Backend {
   //   count, dense
   void (*adamw)(Backend *be, Tensor w, Tensor master, Tensor m, Tensor v, Tensor g,
                 const AdamArgs *args);
+
+  // ---- choosing tokens (kernels/core/token_choice.h) ----
+  // ids[r] = the next id of row r; -1 where its logits hold a NaN or +inf: nothing is drawn or
+  // appended then.
+  //   ids i32 [1,B]; logits F [B,V], not changed
+  void (*sample)(Backend *be, Tensor ids, Tensor logits, const SampleArgs *args);
+  // Of each text the K likeliest ways on: those with the largest sums[t][i] + log softmax(logits of
+  // beam i)[id], in order; the lowest beam, then id, wins ties. NaN sums come nowhere; where fewer
+  // than K are left: score -inf, parent and id -1.
+  //   scores f32, parents (beams of the text, from 0) and ids i32 [T,K]; logits F [*,V], not
+  //   changed
+  void (*beam_step)(Backend *be, Tensor scores, Tensor parents, Tensor ids, Tensor logits,
+                    const BeamArgs *args);
 };
 
 // ---- the backends ----
@@ -296,6 +334,7 @@ typedef enum OpKind {
   OP_ROWS,           // embedding, gather, scatter
   OP_ELEMENT,        // fill, cast, add, dropout
   OP_OPTIMIZER,      // norms of gradients, clipping, AdamW
+  OP_CHOICE,         // sampling and beam steps
   OP_COPY,           // copy_in, copy_out
   OP_KINDS
 } OpKind;

@@ -10,6 +10,7 @@ enum {
   F32 = 1 << DT_F32,
   F64 = 1 << DT_F64,
   I32 = 1 << DT_I32,
+  I64 = 1 << DT_I64,
   ACTIVATIONS = F32 | F64 | 1 << DT_BF16,
   FLOATS = ACTIVATIONS | 1 << DT_F16,
   QUANTISED = 1 << DT_Q8_0 | 1 << DT_Q4_0 | 1 << DT_Q4_1,
@@ -442,7 +443,8 @@ void op_check_sum_squares(Backend *be, Tensor out, Tensor x) {
   need("sum_squares", "out", out, F64, 1, 1);
 }
 
-void op_check_clip_factor(Backend *be, Tensor clip, Tensor sums) {
+void op_check_clip_factor(Backend *be, Tensor clip, Tensor sums, Tensor guard) {
+  may("clip_factor", "guard", guard, F64, 1, 1);
   launched(be);
   need("clip_factor", "clip", clip, F32 | F64, 1, 2);
   need("clip_factor", "sums", sums, F64, 1, ANY);
@@ -472,4 +474,47 @@ void op_check_adamw(Backend *be, Tensor w, Tensor master, Tensor m, Tensor v, Te
   need("adamw", "lr", args->lr, scalar_of(f), 1, 1);
   need("adamw", "step", args->step, I32, 1, 1);
   need("adamw", "clip", args->clip, scalar_of(f), 1, 2);
+}
+
+// ---- choosing tokens ----
+
+static void need_seen(const char *op, const SeenIds *seen, int64_t rows, int scalar) {
+  if (!tensor_given(seen->ids)) return;
+  need(op, "seen.ids", seen->ids, I32, rows, ANY);
+  need(op, "seen.lengths", seen->lengths, I32, 1, rows);
+  need(op, "seen.penalty", seen->penalty, scalar, 1, rows);
+}
+
+void op_check_sample(Backend *be, Tensor ids, Tensor logits, const SampleArgs *args) {
+  launched(be);
+  int f = f_of("sample", "logits", logits);
+  int64_t rows = logits.rows;
+  CHECK(logits.cols > 0, "sample: logits without columns");
+  need("sample", "ids", ids, I32, 1, rows);
+  need("sample", "temperature", args->temperature, scalar_of(f), 1, rows);
+  need("sample", "top_k", args->top_k, I32, 1, rows);
+  need("sample", "top_p", args->top_p, scalar_of(f), 1, rows);
+  need("sample", "seeds", args->seeds, I64, 1, rows);
+  need("sample", "draws", args->draws, I64, 1, rows);
+  need_seen("sample", &args->seen, rows, scalar_of(f));
+}
+
+void op_check_beam_step(Backend *be, Tensor scores, Tensor parents, Tensor ids, Tensor logits,
+                        const BeamArgs *args) {
+  launched(be);
+  int f = f_of("beam_step", "logits", logits);
+  need("beam_step", "scores", scores, stat_of(f), ANY, ANY);
+  CHECK(args->beams > 0 && scores.cols > 0 && logits.cols > 0,
+        "beam_step: %lld candidates of %lld beams over %lld ids", (long long)scores.cols,
+        (long long)args->beams, (long long)logits.cols);
+  int64_t texts = scores.rows, all = texts * args->beams;
+  need("beam_step", "parents", parents, I32, texts, scores.cols);
+  need("beam_step", "ids", ids, I32, texts, scores.cols);
+  need("beam_step", "sums", args->sums, stat_of(f), texts, args->beams);
+  if (tensor_given(args->rows)) {
+    need("beam_step", "rows", args->rows, I32, 1, all);
+  } else {
+    need("beam_step", "logits", logits, f, all, ANY);
+  }
+  need_seen("beam_step", &args->seen, all, scalar_of(f));
 }

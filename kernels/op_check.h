@@ -56,8 +56,12 @@ void op_check_log_probs(Backend *be, Tensor log_probs, Tensor best, Tensor logit
 
 void op_check_sum_acc(Backend *be, Tensor out, Tensor x);
 void op_check_sum_squares(Backend *be, Tensor out, Tensor x);
-void op_check_clip_factor(Backend *be, Tensor clip, Tensor sums);
+void op_check_clip_factor(Backend *be, Tensor clip, Tensor sums, Tensor guard);
 void op_check_adamw(Backend *be, Tensor w, Tensor master, Tensor m, Tensor v, Tensor g,
                     const AdamArgs *args);
+
+void op_check_sample(Backend *be, Tensor ids, Tensor logits, const SampleArgs *args);
+void op_check_beam_step(Backend *be, Tensor scores, Tensor parents, Tensor ids, Tensor logits,
+                        const BeamArgs *args);
 
 #endif

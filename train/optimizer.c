@@ -19,7 +19,7 @@ double optimizer_norm(Optimizer *o) {
   Backend *be = o->be;
   for (int64_t i = 0; i < o->table->n_buckets; i++)
     be->sum_squares(be, tensor_cols(o->sums, i, 1), o->table->buckets[i].g);
-  be->clip_factor(be, o->clip, o->sums, (float)o->options.clip);
+  be->clip_factor(be, o->clip, o->sums, TENSOR_NONE, (float)o->options.clip);
   float clip[2] = {0, 0}; // the null backend copies nothing
   be->copy_out(be, clip, o->clip);
   return clip[1];

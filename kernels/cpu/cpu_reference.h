@@ -19,6 +19,7 @@ void ref_install_linear(Backend *be);
 void ref_install_lora(Backend *be);
 void ref_install_loss(Backend *be);
 void ref_install_optim(Backend *be);
+void ref_install_choice(Backend *be);
 
 // The dropout factors of one row: 0 or 1 / (1 - p) for each of n columns; all 1 when p == 0.
 void ref_dropout_row(double *factors, int64_t n, const Dropout *dropout, int64_t row);

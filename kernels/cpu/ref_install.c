@@ -10,4 +10,5 @@ void cpu_reference_install(Backend *be) {
   ref_install_lora(be);
   ref_install_loss(be);
   ref_install_optim(be);
+  ref_install_choice(be);
 }

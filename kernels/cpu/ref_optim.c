@@ -23,11 +23,12 @@ static void sum_squares(Backend *be, Tensor out, Tensor x) {
   ref_set(out, 0, 0, sum);
 }
 
-static void clip_factor(Backend *be, Tensor clip, Tensor sums, float max_norm) {
-  op_check_clip_factor(be, clip, sums);
+static void clip_factor(Backend *be, Tensor clip, Tensor sums, Tensor guard, float max_norm) {
+  op_check_clip_factor(be, clip, sums, guard);
   double sum = 0;
   for (int64_t i = 0; i < sums.cols; i++) sum += ref_get(sums, 0, i);
   double norm = sqrt(sum);
+  if (tensor_given(guard) && !isfinite(ref_get(guard, 0, 0))) norm = NAN;
   ref_set(clip, 0, 0, max_norm > 0 ? fmin(1, (double)max_norm / (norm + 1e-6)) : 1);
   ref_set(clip, 0, 1, norm);
 }

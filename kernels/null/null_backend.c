@@ -420,10 +420,10 @@ static void null_sum_squares(Backend *be, Tensor out, Tensor x) {
   RUN(be, OP_OPTIMIZER, out, sum_squares, out, x);
 }
 
-static void null_clip_factor(Backend *be, Tensor clip, Tensor sums, float max_norm) {
-  op_check_clip_factor(be, clip, sums);
-  MOVES(be, clip, sums);
-  RUN(be, OP_OPTIMIZER, clip, clip_factor, clip, sums, max_norm);
+static void null_clip_factor(Backend *be, Tensor clip, Tensor sums, Tensor guard, float max_norm) {
+  op_check_clip_factor(be, clip, sums, guard);
+  MOVES(be, clip, sums, guard);
+  RUN(be, OP_OPTIMIZER, clip, clip_factor, clip, sums, guard, max_norm);
 }
 
 static void null_adamw(Backend *be, Tensor w, Tensor master, Tensor m, Tensor v, Tensor g,
@@ -436,6 +436,29 @@ static void null_adamw(Backend *be, Tensor w, Tensor master, Tensor m, Tensor v,
     MOVES(be, w);
   }
   RUN(be, OP_OPTIMIZER, w, adamw, w, master, m, v, g, args);
+}
+
+// ---- choosing tokens ----
+
+static void count_seen(Backend *be, const SeenIds *seen) {
+  if (tensor_given(seen->ids)) MOVES(be, seen->ids, seen->lengths, seen->penalty);
+}
+
+static void null_sample(Backend *be, Tensor ids, Tensor logits, const SampleArgs *args) {
+  op_check_sample(be, ids, logits, args);
+  MOVES(be, ids, logits, args->temperature, args->top_k, args->top_p, args->seeds, args->draws,
+        args->draws);
+  count_seen(be, &args->seen);
+  RUN(be, OP_CHOICE, logits, sample, ids, logits, args);
+}
+
+static void null_beam_step(Backend *be, Tensor scores, Tensor parents, Tensor ids, Tensor logits,
+                           const BeamArgs *args) {
+  op_check_beam_step(be, scores, parents, ids, logits, args);
+  MOVES(be, scores, parents, ids, args->rows, args->sums);
+  be->counts.bytes += size_of_rows(logits, scores.rows * args->beams);
+  count_seen(be, &args->seen);
+  RUN(be, OP_CHOICE, logits, beam_step, scores, parents, ids, logits, args);
 }
 
 static const Backend null_ops = {
@@ -480,6 +503,8 @@ static const Backend null_ops = {
     .sum_squares = null_sum_squares,
     .clip_factor = null_clip_factor,
     .adamw = null_adamw,
+    .sample = null_sample,
+    .beam_step = null_beam_step,
 };
 
 Status backend_meter_open(Backend **out, Backend *below, clockid_t clock, Error *err) {
@@ -520,7 +545,8 @@ const char *op_kind_name(OpKind kind) {
       [OP_NORM] = "norm",           [OP_ROPE] = "rotary",
       [OP_ACT] = "activation",      [OP_LOSS] = "loss",
       [OP_ROWS] = "rows",           [OP_ELEMENT] = "element-wise",
-      [OP_OPTIMIZER] = "optimizer", [OP_COPY] = "copies",
+      [OP_OPTIMIZER] = "optimizer", [OP_CHOICE] = "token choice",
+      [OP_COPY] = "copies",
   };
   return names[kind];
 }

@@ -188,12 +188,31 @@ static void losses_and_optimizer(void) {
   be->log_probs(be, per_row, ids, logits, ids), COUNTED(0, lb + 3 * r);
   be->sum_acc(be, sum, logits), COUNTED(0, 16 + lb);
   be->sum_squares(be, sum, logits), COUNTED(0, 8 + lb);
-  be->clip_factor(be, clip, sums, 1), COUNTED(0, 8 + 24);
+  be->clip_factor(be, clip, sums, none, 1), COUNTED(0, 8 + 24);
+  be->clip_factor(be, clip, sums, sum, 1), COUNTED(0, 8 + 24 + 8);
   Tensor w = tensor(DT_F32, 1, COUNT), m = tensor(DT_F32, 1, COUNT), v = tensor(DT_F32, 1, COUNT),
          g = tensor(DT_F32, 1, COUNT), half = tensor(DT_BF16, 1, COUNT);
   AdamArgs adam = {.lr = one, .step = tensor(DT_I32, 1, 1), .clip = clip};
   be->adamw(be, w, none, m, v, g, &adam), COUNTED(0, 7 * 4 * COUNT + 16);
   be->adamw(be, half, w, m, v, g, &adam), COUNTED(0, 7 * 4 * COUNT + 2 * COUNT + 16);
+}
+
+static void choices(void) {
+  enum { V = 11, TEXTS = 2, BEAMS = 3, KEEP = 6, SEEN = 5 };
+  Tensor logits = tensor(DT_F32, R, V), i32 = tensor(DT_I32, 1, R), f32 = tensor(DT_F32, 1, R),
+         i64 = tensor(DT_I64, 1, R);
+  const double lb = 4 * R * V, r = 4 * R;
+  SampleArgs args = {.temperature = f32, .top_k = i32, .top_p = f32, .seeds = i64, .draws = i64};
+  be->sample(be, i32, logits, &args), COUNTED(0, lb + 4 * r + 6 * r);
+  args.seen = (SeenIds){.ids = tensor(DT_I32, R, SEEN), .lengths = i32, .penalty = f32};
+  be->sample(be, i32, logits, &args), COUNTED(0, lb + 12 * r + SEEN * r);
+  Tensor scores = tensor(DT_F32, TEXTS, KEEP), ids = tensor(DT_I32, TEXTS, KEEP),
+         beams = tensor(DT_F32, TEXTS * BEAMS, V), one = tensor(DT_F32, 1, V);
+  BeamArgs beam = {.beams = BEAMS, .sums = tensor(DT_F32, TEXTS, BEAMS)};
+  const double out = 3 * 4 * TEXTS * KEEP, sums = 4 * TEXTS * BEAMS;
+  be->beam_step(be, scores, ids, ids, beams, &beam), COUNTED(0, out + sums + 4 * TEXTS * BEAMS * V);
+  beam.rows = tensor(DT_I32, 1, TEXTS * BEAMS); // they may read the same row
+  be->beam_step(be, scores, ids, ids, one, &beam), COUNTED(0, out + 2 * sums + 4 * V);
 }
 
 // ---- prices ----
@@ -284,6 +303,7 @@ int main(void) {
   RUN(linear);
   RUN(lora);
   RUN(losses_and_optimizer);
+  RUN(choices);
   RUN(costs_add_up_to_the_counts);
   RUN(an_op_takes_its_roofline);
   RUN(a_meter_runs_what_it_counts);

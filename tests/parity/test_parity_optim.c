@@ -34,20 +34,29 @@ static void test_sums(void) {
   }
 }
 
+typedef struct ClipForm {
+  float max_norm;
+  bool guarded;
+  double guard;
+} ClipForm;
+
 static void call_clip(Backend *be, const Tensor *t, const void *user) {
-  be->clip_factor(be, t[0], t[1], *(const float *)user);
+  const ClipForm *form = user;
+  be->clip_factor(be, t[0], t[1], form->guarded ? t[2] : TENSOR_NONE, form->max_norm);
 }
 
 static void test_clip_factor(void) {
-  static const float norms[] = {0, 1, 1000};
-  for (int k = 0; k < 3; k++) {
+  static const ClipForm forms[] = {{0, false, 0}, {1, false, 0}, {1000, false, 0}, {1, true, 2.5}};
+  for (int k = 0; k < 4; k++) {
     for (int64_t n = 0; n < 4; n++) {
-      ParityCase c = {.call = call_clip, .user = &norms[k]};
-      snprintf(c.name, sizeof c.name, "clip_factor of %lld sums to %g", (long long)n,
-               (double)norms[k]);
+      ParityCase c = {.call = call_clip, .user = &forms[k]};
+      snprintf(c.name, sizeof c.name, "clip_factor of %lld sums to %g%s", (long long)n,
+               (double)forms[k].max_norm, forms[k].guarded ? ", guarded" : "");
       parity_add(&c, "clip", PARITY_OUT, DT_F32, 1, 2, 0, 1);
       int sums = parity_add(&c, "sums", PARITY_IN, DT_F64, 1, n, 0, 1);
       for (int64_t i = 0; i < n; i++) parity_set(c.tensors[sums].t, 0, i, 3.5 + (double)i);
+      int guard = parity_add(&c, "guard", PARITY_IN, DT_F64, 1, 1, 0, 1);
+      parity_set(c.tensors[guard].t, 0, 0, forms[k].guard);
       parity_run(&c);
     }
   }

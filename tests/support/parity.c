@@ -90,6 +90,8 @@ double parity_get(Tensor t, int64_t row, int64_t col) {
     return *(const double *)p;
   case DT_I32:
     return *(const int32_t *)p;
+  case DT_I64:
+    return (double)*(const int64_t *)p;
   default:
     CHECK(false, "elements of %s", dtype_info(t.dtype)->name);
   }
@@ -112,6 +114,9 @@ void parity_set(Tensor t, int64_t row, int64_t col, double value) {
     return;
   case DT_I32:
     *(int32_t *)p = (int32_t)value;
+    return;
+  case DT_I64:
+    *(int64_t *)p = (int64_t)value;
     return;
   default:
     CHECK(false, "elements of %s", dtype_info(t.dtype)->name);
