@@ -55,7 +55,7 @@ typedef struct SimPoint {
   SimPointKind kind;
   int64_t pc; // for kernel->dropped
   SimLine line;
-  const char *opcode; // "bar.sync", "setp.ge.s64 before bra", ...
+  const char *text; // of the instruction: "bar.sync 0", "@%p1 bra $L__BB0_4", ...
 } SimPoint;
 
 // Writes at most `room` points in order of pc and returns how many there are.
