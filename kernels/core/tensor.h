@@ -48,7 +48,11 @@ typedef struct Tensor {
   DType dtype;
 } Tensor;
 
+#ifdef __cplusplus
+#define TENSOR_NONE (Tensor{})
+#else
 #define TENSOR_NONE ((Tensor){0})
+#endif
 
 static inline bool tensor_given(Tensor t) {
   return t.data != NULL;
