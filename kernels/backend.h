@@ -26,6 +26,7 @@
 #ifndef VMA_BACKEND_H
 #define VMA_BACKEND_H
 
+#include "arena.h"
 #include "error.h"
 #include "tensor.h"
 
@@ -159,19 +160,38 @@ struct Backend {
   // the shadow of the backend that is rehearsed, which its owner sets; every op is shown to it.
   Backend *shadow;
 
+  // Rows of a batch are rounded up to a multiple of this by rows of no sequence, so that products
+  // have few shapes; 0, 1: not. A shadow has that of its backend.
+  int64_t row_multiple;
+  // The device that it is on, for people: "NVIDIA A100-SXM4-80GB"; NULL: the CPU.
+  const char *device;
+
+  // Told of every tensor of this backend's arenas; NULL: nobody wants to know. Installed in them by
+  // memory_open.
+  ArenaHook arena_hook;
+  void *arena_hook_user;
+
   // ---- life and memory ----
   void (*close)(Backend *be);
   // Memory for an arena, ARENA_ALIGN-aligned; zero-filled pages or fake addresses. STATUS_MEMORY
   // when there is none.
   Status (*mem_alloc)(Backend *be, int64_t bytes, void **out, Error *err);
   void (*mem_free)(Backend *be, void *memory, int64_t bytes);
+  // Bytes of the device's memory: what is free now, and all. NULL: it works in the host's memory.
+  void (*mem_info)(Backend *be, int64_t *free_bytes, int64_t *all);
   // dst <- host rows, dense, dst's dtype and shape. The source may be reused on return.
   void (*copy_in)(Backend *be, Tensor dst, const void *src);
   // Host rows, dense <- src; waits.
   void (*copy_out)(Backend *be, void *dst, Tensor src);
   void (*sync)(Backend *be);
+  // A tensor of at most 64 KiB as it is when the ops queued so far have run, to be fetched later:
+  // read_end waits for that, gives the rows, dense, and closes the ticket. At most 64 are open.
+  int64_t (*read_begin)(Backend *be, Tensor src);
+  void (*read_end)(Backend *be, void *dst, int64_t ticket);
   // Takes all scratch that the shadow has noted: ops that it was shown take no more after that.
   Status (*reserve)(Backend *be, Error *err);
+  // A shadow's only: forgets what it has noted.
+  void (*forget)(Backend *shadow);
 
   // ---- element-wise ----
   // y = value.   y any float dtype or i32
@@ -314,8 +334,43 @@ typedef struct CpuOptions {
 
 Status backend_cpu_open(Backend **out, const CpuOptions *options, Error *err);
 
-// Forgets what a shadow has noted; NULL: nothing.
-void backend_shadow_clear(Backend *shadow);
+typedef struct CudaOptions {
+  int device;         // as CUDA counts them
+  const char *module; // path of libvma_cuda.so; NULL: $VMA_CUDA_MODULE, else beside the program
+} CudaOptions;
+
+// Opens the module and the device. STATUS_FAILED with one message for: no module, a library that is
+// missing, no driver, a driver too old, no such device, one below compute capability 8.0, one that
+// is in use exclusively. The module stays loaded.
+Status backend_cuda_open(Backend **out, const CudaOptions *options, Error *err);
+
+enum { CUDA_DEVICES_MAX = 16, CUDA_ROW_MULTIPLE = 128, CUDA_GRANULE = 2 << 20 };
+
+typedef struct CudaDeviceInfo {
+  char name[64];
+  int major, minor, sms;
+  int64_t memory, memory_free; // bytes; free -1: not known, the device cannot be opened
+  const char *mode;            // "shared", "exclusive", "prohibited"
+} CudaDeviceInfo;
+
+// What the machine has, for people.
+typedef struct CudaSystem {
+  char module[512];    // path, empty: not found
+  int driver, toolkit; // as CUDA numbers them: 13000 is 13.0; 0: none
+  int64_t cublaslt;    // version, 0: none
+  int n_devices;
+  CudaDeviceInfo devices[CUDA_DEVICES_MAX];
+  char problem[1200]; // why CUDA cannot be used; empty: it can
+} CudaSystem;
+
+void backend_cuda_describe(CudaSystem *system, const char *module);
+
+// The shadow of a CUDA backend, for plans on any machine. Ops that take no scratch are NULL.
+Status backend_cuda_shadow_open(Backend **out, Error *err);
+
+// Bytes of device memory that an open CUDA backend takes besides arenas and scratch: cuBLASLt's
+// workspace and the rings of small copies.
+int64_t backend_cuda_fixed_bytes(void);
 
 // ---- what ops cost ----
 

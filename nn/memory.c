@@ -5,13 +5,15 @@
 
 static Status open_arena(Arena *arena, Backend *be, const char *name, int64_t bytes, Error *err) {
   bytes = (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
-  void *base = NULL;
-  Status status = be->mem_alloc(be, bytes > 0 ? bytes : ARENA_ALIGN, &base, err);
+  void *base = NULL; // an arena that nothing is put in takes nothing
+  Status status = bytes > 0 ? be->mem_alloc(be, bytes, &base, err) : STATUS_OK;
   if (status != STATUS_OK) {
     error_prefix(err, "memory for %s (%.1f MiB)", name, (double)bytes / (1 << 20));
     return status;
   }
   arena_init(arena, name, base, bytes);
+  arena->hook = be->arena_hook;
+  arena->hook_user = be->arena_hook_user;
   return STATUS_OK;
 }
 
@@ -41,8 +43,7 @@ done:
 }
 
 static void close_arena(Backend *be, Arena *arena) {
-  if (arena->base != NULL)
-    be->mem_free(be, arena->base, arena->capacity > 0 ? arena->capacity : ARENA_ALIGN);
+  if (arena->base != NULL) be->mem_free(be, arena->base, arena->capacity);
 }
 
 void memory_close(Memory *memory) {

@@ -87,7 +87,7 @@ find_package(ZLIB QUIET)
 vma_need(zlib ZLIB_FOUND "${ZLIB_VERSION_STRING}" zlib1g-dev)
 
 # ---- switches ------------------------------------------------------------------------------------
-# No source uses any of these yet; they are looked for so that the table and the switches stay the same when one does.
+# MPI, NCCL, JPEG and PNG have no user yet; they are looked for so that the table and the switches stay the same when they do.
 
 vma_switch(CUDA "the CUDA backend")
 vma_switch(NCCL "collectives between GPUs")
@@ -99,7 +99,16 @@ set(unused "nothing uses it yet")
 if(NOT VMA_WITH_CUDA STREQUAL "OFF")
   find_package(CUDAToolkit QUIET)
 endif()
-vma_switch_row(CUDA "${CUDAToolkit_FOUND}" "${CUDAToolkit_VERSION}" nvidia-cuda-toolkit "${unused}")
+set(VMA_HAVE_CUDA FALSE)
+if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE AND TARGET CUDA::cudart_static AND TARGET CUDA::cublasLt)
+  if(CUDAToolkit_VERSION VERSION_LESS 12.4)
+    message(WARNING "CUDA ${CUDAToolkit_VERSION} is older than 12.4: built without the CUDA backend")
+  else()
+    set(VMA_HAVE_CUDA TRUE)
+    include(tools/cuda.cmake)
+  endif()
+endif()
+vma_switch_row(CUDA "${VMA_HAVE_CUDA}" "${CUDAToolkit_VERSION}" nvidia-cuda-toolkit "GPUs")
 if(NOT VMA_WITH_NCCL STREQUAL "OFF")
   find_path(VMA_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
   find_library(VMA_NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})

@@ -14,7 +14,7 @@ BEGIN {
   }
   # What a folder may include besides itself: folders, or single headers.
   may["kernels/core"] = ""
-  may["kernels"] = "kernels/core"
+  may["kernels"] = "kernels/core cuda_module.h cuda_scratch.h"
   may["kernels/cpu"] = "kernels/core kernels kernels/cpu/simd"
   may["kernels/cpu/simd"] = "kernels/core kernels kernels/cpu"
   may["kernels/cuda"] = "kernels/core kernels"

@@ -35,6 +35,39 @@ static void assume_rates(Device *d) {
   d->rates.launch = DEVICE_LAUNCH_SECONDS;
 }
 
+// Whether the words of a card's name are in what its driver calls it: "NVIDIA A100-SXM4-80GB".
+static bool is_card(const Device *d, const char *name) {
+  static const struct {
+    const char *name, *word;
+  } words[] = {{"rtx-3090", "3090"}, {"rtx-4090", "4090"}, {"a6000", "A6000"}, {"l40s", "L40S"},
+               {"a100-40", "A100"},  {"a100-80", "A100"},  {"h100", "H100"},   {"h200", "H200"}};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    if (strcmp(d->name, words[i].name) == 0) return strstr(name, words[i].word) != NULL;
+  }
+  return false;
+}
+
+void device_of_gpu(Device *device, const Backend *be) {
+  int64_t free_bytes = 0, all = 0;
+  be->mem_info((Backend *)(uintptr_t)be, &free_bytes, &all);
+  const Device *card = NULL; // of two of a name, the one whose memory it has
+  for (int i = 0; i < N_DEVICES; i++) {
+    bool large = (double)all >= devices[i].gib * (1 << 30);
+    if (is_card(&devices[i], be->device) && (card == NULL || large)) card = &devices[i];
+  }
+  for (int i = 0; card == NULL; i++) {
+    if (strcmp(devices[i].name, "a100-40") == 0) card = &devices[i];
+  }
+  *device = *card;
+  assume_rates(device);
+  device->title = be->device;
+  device->here = true;
+  device->gib = (double)all / (1 << 30);
+  device->context = all - free_bytes - backend_cuda_fixed_bytes();
+  if (device->context < 0) device->context = 0;
+  device->shadow = be->shadow;
+}
+
 bool device_is_cpu(const char *name) {
   return name[0] == '\0' || strcmp(name, "cpu") == 0;
 }

@@ -20,6 +20,8 @@ typedef struct Device {
   double gemm_share; // of the peak that matrix products are assumed to get
   bool measured;     // rates are; else they are assumed
   OpRates rates;
+  int64_t context; // bytes of the device that nothing of the plan accounts for; 0: assumed
+  bool here;       // a GPU of this machine, opened: gib is all of its memory, context is measured
   int64_t process; // bytes that this process holds besides what a plan counts; 0: not this machine
   Backend *shadow; // of the backend that was measured: what its ops take is planned; else NULL
 } Device;
@@ -33,6 +35,11 @@ typedef struct Device {
 // A device of the table by its name; STATUS_USAGE names the nearest, or all.
 Status device_find(Device *device, const char *name, Error *err);
 bool device_is_cpu(const char *name); // "" or "cpu"
+
+// The GPU that `be` has opened: its memory as it is now, the rates of the card of the table that it
+// is or, where the table has none of its name, of a100-40. Of use as long as `be` is open. Before
+// any arena is taken.
+void device_of_gpu(Device *device, const Backend *be);
 
 // This machine's CPU: the memory that is free, and rates measured on `be` with a small model of the
 // same widths, in a fraction of a second. The device is of use as long as `be` is open. Measured

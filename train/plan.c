@@ -13,7 +13,6 @@
 
 // Assumed until they are measured.
 static const double disk_bytes_per_second = 1e9;
-static const int64_t workspace_bytes = 64 << 20; // of the matrix product's library
 static const int64_t collectives_bytes = 400 << 20;
 enum { ASSUMED_SHORTEST = 32 };
 
@@ -140,6 +139,30 @@ static void add_optimizer(RunPlan *plan, const RunConfig *c, const BucketSums *s
            shared ? ", a part for each rank" : "");
 }
 
+// What is taken up to the next multiple of what the device hands out.
+static int64_t granules(int64_t bytes) {
+  return (bytes + CUDA_GRANULE - 1) / CUDA_GRANULE * CUDA_GRANULE - bytes;
+}
+
+// What a GPU holds besides the arenas. Of one that is here, context and libraries are measured: all
+// that was in use when the backend had been opened, but for what has lines of its own.
+static void add_device(RunPlan *plan) {
+  const MemoryPlan *a = &plan->arenas;
+  const Device *d = &plan->device;
+  PlanLine *line = plan_add(plan, "workspace", backend_cuda_fixed_bytes(), true, false);
+  describe(line, "of the matrix product's library, and the ring that copies go through");
+  line = plan_add(plan, "graphs", 0, true, false);
+  describe(line, "none are recorded");
+  int64_t rounded = granules(a->weights) + granules(a->state) + granules(a->step) +
+                    granules(a->cache) + granules(a->scratch);
+  line = plan_add(plan, "granularity", rounded, true, false);
+  describe(line, "the device hands out pieces of %d MiB", CUDA_GRANULE >> 20);
+  int64_t assumed = (int64_t)(DEVICE_CONTEXT_GIB * (1 << 30));
+  line = plan_add(plan, "context", d->here ? d->context : assumed, true, !d->here);
+  describe(line, d->here ? "context, libraries' code and other programs: measured"
+                         : "the device's context and the libraries' code");
+}
+
 static void add_step(RunPlan *plan, const RunConfig *c) {
   const BatchBounds *b = &plan->bounds;
   PlanLine *line = plan_add(plan, "step", plan->arenas.step, true, false);
@@ -154,10 +177,7 @@ static void add_step(RunPlan *plan, const RunConfig *c) {
     describe(line, "keys and values of generation");
   }
   if (plan->device.gpu) {
-    line = plan_add(plan, "workspace", workspace_bytes, true, true);
-    describe(line, "of the matrix product's library");
-    line = plan_add(plan, "context", (int64_t)(DEVICE_CONTEXT_GIB * (1 << 30)), true, true);
-    describe(line, "the device's context and the libraries' code");
+    add_device(plan);
   }
   if (c->dist.ranks > 1) {
     line = plan_add(plan, "collectives", collectives_bytes, true, true);
@@ -171,7 +191,8 @@ static void add_host(RunPlan *plan, const RunConfig *c) {
   describe(line, "the tape's records");
   if (plan->arenas.scratch > 0) {
     line = plan_add(plan, "scratch", plan->arenas.scratch, true, false);
-    describe(line, "packed panels and tiles of the backend's ops");
+    describe(line, plan->device.gpu ? "partial sums and expanded operands of the backend's ops"
+                                    : "packed panels and tiles of the backend's ops");
   }
   int64_t examples = plan->data.examples;
   double tokens = plan->data.mean_len * (double)examples;
@@ -306,12 +327,13 @@ static Status rehearse(RunPlan *plan, const RunConfig *config, Llama *model, Err
   Trainer trainer;
   trainer_init_dry(&trainer, config, &plan->data, model);
   trainer.shadow = plan->device.shadow;
-  backend_shadow_clear(trainer.shadow);
+  if (trainer.shadow != NULL) trainer.shadow->forget(trainer.shadow);
   plan->bounds = trainer.bounds;
   plan->blocks = model->config.layers;
   plan->recomputed = model->checkpoint_blocks;
   TRY(trainer_plan(&trainer, &plan->arenas, &plan->micro_flops, err));
   TRY(backend_null_open(&be, err));
+  be->row_multiple = trainer.shadow != NULL ? trainer.shadow->row_multiple : 0;
   TRY(memory_open_rehearsal(&memory, be, err));
   trainer_place(&trainer, be, &memory);
   fill_lines(plan, config, &model->params);

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-_Noreturn void check_failed(const char *file, int line, const char *func, const char *cond,
-                            const char *fmt, ...) {
+void check_failed(const char *file, int line, const char *func, const char *cond, const char *fmt,
+                  ...) {
   fprintf(stderr, "%s:%d: %s: check '%s' failed: ", file, line, func, cond);
   va_list args;
   va_start(args, fmt);

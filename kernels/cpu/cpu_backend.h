@@ -7,6 +7,7 @@
 #define VMA_CPU_BACKEND_H
 
 #include "backend.h"
+#include "read_tickets.h"
 
 // Scratch memory by purpose: two purposes may be in use at once, two uses of one may not.
 typedef enum CpuScratch {
@@ -32,7 +33,8 @@ typedef struct CpuBackend {
   bool noting;                        // a shadow: scratch is noted, nothing is computed
   int64_t rope_positions, rope_pairs; // what SCRATCH_ROPE holds
   CpuLibrary *library;                // NULL until it is asked for
-  bool library_bf16;                  // bf16 operands are multiplied as they lie
+  ReadTickets tickets;
+  bool library_bf16; // bf16 operands are multiplied as they lie
 } CpuBackend;
 
 static inline CpuBackend *cpu_of(Backend *be) {

@@ -52,6 +52,7 @@ static void cpu_close(Backend *be) {
   cpu_library_close(cpu);
   for (int i = 0; i < SCRATCH_COUNT; i++) free(cpu->scratch[i]);
   cpu_shadow_close(cpu);
+  read_tickets_free(&cpu->tickets);
   free(cpu);
 }
 
@@ -97,6 +98,14 @@ static void cpu_sync(Backend *be) {
   (void)be;
 }
 
+static int64_t cpu_read_begin(Backend *be, Tensor src) {
+  return read_tickets_begin(&cpu_of(be)->tickets, be, src);
+}
+
+static void cpu_read_end(Backend *be, void *dst, int64_t ticket) {
+  read_tickets_end(&cpu_of(be)->tickets, dst, ticket);
+}
+
 void cpu_memory_install(Backend *be) {
   be->close = cpu_close;
   be->mem_alloc = cpu_mem_alloc;
@@ -104,5 +113,7 @@ void cpu_memory_install(Backend *be) {
   be->copy_in = cpu_copy_in;
   be->copy_out = cpu_copy_out;
   be->sync = cpu_sync;
+  be->read_begin = cpu_read_begin;
+  be->read_end = cpu_read_end;
   be->reserve = cpu_reserve;
 }

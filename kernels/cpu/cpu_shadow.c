@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void cpu_forget(Backend *shadow) {
+  memset(cpu_of(shadow)->scratch_bytes, 0, sizeof cpu_of(shadow)->scratch_bytes);
+  shadow->counts.scratch = 0;
+}
+
 Status cpu_shadow_open(CpuBackend *cpu, Error *err) {
   CpuBackend *shadow = calloc(1, sizeof *shadow);
   if (shadow == NULL) return error_set(err, STATUS_MEMORY, "no memory for the CPU backend");
@@ -17,6 +22,7 @@ Status cpu_shadow_open(CpuBackend *cpu, Error *err) {
   shadow->library = cpu->library;
   shadow->library_bf16 = cpu->library_bf16;
   shadow->be.name = "cpu-shadow";
+  shadow->be.forget = cpu_forget;
   shadow->be.rope_split = fast->rope_split;
   shadow->be.rope_split_back_acc = fast->rope_split_back_acc;
   shadow->be.attention = fast->attention;
@@ -39,10 +45,4 @@ Status cpu_shadow_open(CpuBackend *cpu, Error *err) {
 // What it points to is the backend's.
 void cpu_shadow_close(CpuBackend *cpu) {
   free(cpu->be.shadow);
-}
-
-void backend_shadow_clear(Backend *shadow) {
-  if (shadow == NULL) return;
-  memset(cpu_of(shadow)->scratch_bytes, 0, sizeof cpu_of(shadow)->scratch_bytes);
-  shadow->counts.scratch = 0;
 }

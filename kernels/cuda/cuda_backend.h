@@ -16,6 +16,7 @@ extern "C" {
 
 #include "backend.h"
 #include "check.h"
+#include "cuda_scratch.h"
 #include "op_check.h"
 
 typedef struct CudaGemm CudaGemm; // chosen algorithms by shape: cuda_gemm.c
@@ -24,6 +25,7 @@ typedef struct CudaRing CudaRing; // pinned staging of small copies: cuda_copy.c
 typedef struct CudaBackend {
   Backend be; // first: a Backend* of this backend is a CudaBackend*
   int device;
+  char title[256];     // the device's name
   int major, minor;    // compute capability
   int sms;             // streaming multiprocessors; never decides a bit of a result
   int shared_max;      // bytes of shared memory that a block may opt in to
@@ -39,8 +41,6 @@ typedef struct CudaBackend {
   int64_t waits; // host waits so far
 } CudaBackend;
 
-enum { CUDA_WORKSPACE = 32 << 20 };
-
 static inline CudaBackend *cuda_of(Backend *be) {
   return (CudaBackend *)be;
 }
@@ -48,6 +48,8 @@ static inline CudaBackend *cuda_of(Backend *be) {
 // ---- errors: the device's class; the process ends with the call, its place and what to do ----
 void cuda_check(cudaError_t error, const char *call, const char *file, int line);
 #define CUDA_CHECK(call) cuda_check((call), #call, __FILE__, __LINE__)
+void cuda_check_lt(cublasStatus_t lt, const char *call, const char *file, int line);
+#define CUDA_CHECK_LT(call) cuda_check_lt((call), #call, __FILE__, __LINE__)
 
 // After a launch: names the kernel and the launch shape.
 void cuda_check_launch(const char *kernel, int64_t blocks, int64_t threads, int64_t shared,
@@ -103,7 +105,8 @@ void cuda_op_begin(CudaBackend *cuda, const char *op, const CudaTouch *touches, 
       CUDA_READ((d) != NULL && (d)->p > 0 ? (d)->positions : TENSOR_NONE)
 
 // ---- the ops, by file ----
-void cuda_memory_install(Backend *be);      // cuda_memory.c, cuda_copy.c
+void cuda_memory_install(Backend *be);      // cuda_memory.c
+void cuda_copy_install(Backend *be);        // cuda_copy.c
 void cuda_linear_install(Backend *be);      // cuda_linear.cu over cuda_gemm.c, cuda_matvec.cu
 void cuda_elementwise_install(Backend *be); // cuda_elementwise.cu
 void cuda_cast_install(Backend *be);        // cuda_cast.cu: casts, dequantisation
@@ -115,6 +118,13 @@ void cuda_lora_install(Backend *be);        // cuda_lora.cu
 void cuda_loss_install(Backend *be);        // cuda_loss.cu
 void cuda_optim_install(Backend *be);       // cuda_optim.cu
 void cuda_sample_install(Backend *be);      // cuda_sample.cu
+
+// ---- parts with a life of their own ----
+Status cuda_ring_open(CudaBackend *cuda, Error *err);
+void cuda_ring_close(CudaBackend *cuda);
+int64_t cuda_ring_device_bytes(void);
+Status cuda_gemm_open(CudaBackend *cuda, Error *err);
+void cuda_gemm_close(CudaBackend *cuda);
 
 // ---- pieces that several ops use ----
 

@@ -1,6 +1,6 @@
-// How much scratch each op of the CUDA backend takes, by shape alone: plain C that needs no toolkit
-// and no device, so that a plan on any machine counts the bytes that the ops will ask for. The
-// number of multiprocessors plays no part: it must not decide how sums are cut.
+// How much scratch each op of the CUDA backend takes, by shape and stride alone: plain C that needs
+// no toolkit and no device, so that a plan on any machine counts the bytes that the ops will ask
+// for. The number of multiprocessors plays no part: it must not decide how sums are cut.
 #ifndef VMA_CUDA_SCRATCH_H
 #define VMA_CUDA_SCRATCH_H
 
@@ -10,8 +10,17 @@ extern "C" {
 
 #include "backend.h"
 
-// Rows of x that one block adds up in the first step of a column sum, and the partial rows that
-// gives.
+static inline int64_t cuda_round(int64_t bytes) {
+  return (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
+}
+
+// ---- sums over rows, in two steps (cuda_norm.cu) ----
+
+// What an open backend holds besides.
+enum { CUDA_WORKSPACE = 32 << 20, CUDA_RING_BYTES = 8 << 20 };
+
+// Rows of x that one block adds up in the first step of a column sum; and the partial rows that
+// this gives.
 enum { CUDA_SUM_ROWS = 64 };
 
 static inline int64_t cuda_partials(int64_t rows) {
@@ -19,7 +28,56 @@ static inline int64_t cuda_partials(int64_t rows) {
 }
 
 static inline int64_t cuda_scratch_column_sum(int64_t rows, int64_t cols) {
-  return cuda_partials(rows) * cols * (int64_t)sizeof(float);
+  return cuda_round(cuda_partials(rows) * cols * (int64_t)sizeof(float));
+}
+
+// ---- products (cuda_gemm.c) ----
+
+// What is not aligned to 16 bytes is copied before cuBLASLt sees it.
+static inline bool cuda_gemm_stages(Tensor t) {
+  int64_t stride = dtype_bytes(t.dtype, t.stride);
+  return (uintptr_t)t.data % 16 != 0 || (stride % 16 != 0 && t.rows > 1);
+}
+
+static inline int64_t cuda_gemm_stride(Tensor t) {
+  int64_t unit = 16 / dtype_bytes(t.dtype, 1);
+  return (t.cols + unit - 1) / unit * unit;
+}
+
+static inline int64_t cuda_gemm_staged_bytes(Tensor t) {
+  if (!tensor_given(t) || tensor_count(t) == 0 || !cuda_gemm_stages(t)) return 0;
+  return cuda_round(dtype_bytes(t.dtype, t.rows * cuda_gemm_stride(t)));
+}
+
+static inline int64_t cuda_scratch_gemm(Tensor d, Tensor a, Tensor b, Tensor bias) {
+  return cuda_gemm_staged_bytes(d) + cuda_gemm_staged_bytes(a) + cuda_gemm_staged_bytes(b) +
+         cuda_gemm_staged_bytes(bias);
+}
+
+// ---- linear (cuda_linear.cu): a quantised weight is expanded to the activations' dtype ----
+
+static inline bool cuda_is_quantised(DType dtype) {
+  return dtype_info(dtype)->block_elements > 1;
+}
+
+static inline int64_t cuda_scratch_weight(Tensor w, DType dtype) {
+  return cuda_is_quantised(w.dtype) ? cuda_round(dtype_bytes(dtype, w.rows * w.cols)) : 0;
+}
+
+// As the product will see it: dense where it is expanded.
+static inline Tensor cuda_expanded(Tensor w, DType dtype, void *scratch) {
+  return cuda_is_quantised(w.dtype) ? tensor_make(scratch, dtype, w.rows, w.cols) : w;
+}
+
+static inline int64_t cuda_scratch_linear(Tensor y, Tensor x, Tensor w, Tensor bias) {
+  Tensor expanded = cuda_expanded(w, x.dtype, (void *)ARENA_ALIGN);
+  return cuda_scratch_weight(w, x.dtype) + cuda_scratch_gemm(y, x, expanded, bias);
+}
+
+static inline int64_t cuda_scratch_linear_back_w(Tensor dw, Tensor db, Tensor dy, Tensor x) {
+  int64_t gemm = tensor_given(dw) ? cuda_scratch_gemm(dw, dy, x, TENSOR_NONE) : 0;
+  int64_t sums = tensor_given(db) ? cuda_scratch_column_sum(dy.rows, dy.cols) : 0;
+  return gemm > sums ? gemm : sums;
 }
 
 // ---- sums in f64 and AdamW (cuda_optim.cu) ----

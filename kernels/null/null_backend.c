@@ -17,6 +17,7 @@
 //               keys   min(rows of k, n_seqs * max_k)
 //             which is exact when all sequences are of the largest length and an upper bound else.
 #include "op_check.h"
+#include "read_tickets.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ typedef struct NullBackend {
   BackendCounts booked; // what is in `costs` already
   OpRates rates;
   OpCost costs[OP_KINDS];
+  ReadTickets tickets;
 } NullBackend;
 
 // Far above what a process can own, so that an access faults instead of hitting somebody's memory.
@@ -105,6 +107,7 @@ static void book(NullBackend *null, OpKind kind, DType dtype, double start) {
 // ---- life and memory ----
 
 static void null_close(Backend *be) {
+  read_tickets_free(&((NullBackend *)be)->tickets);
   free(be);
 }
 
@@ -135,6 +138,15 @@ static void null_copy_out(Backend *be, void *dst, Tensor src) {
   size_t bytes = (size_t)size_of(src);
   if (bytes > 0) memset(dst, 0, bytes); // what is read back is at least always the same
   RUN(be, OP_COPY, src, copy_out, dst, src);
+}
+
+// Through copy_out, which counts and hands on.
+static int64_t null_read_begin(Backend *be, Tensor src) {
+  return read_tickets_begin(&((NullBackend *)be)->tickets, be, src);
+}
+
+static void null_read_end(Backend *be, void *dst, int64_t ticket) {
+  read_tickets_end(&((NullBackend *)be)->tickets, dst, ticket);
 }
 
 static void null_sync(Backend *be) {
@@ -470,6 +482,8 @@ static const Backend null_ops = {
     .copy_in = null_copy_in,
     .copy_out = null_copy_out,
     .sync = null_sync,
+    .read_begin = null_read_begin,
+    .read_end = null_read_end,
     .reserve = null_reserve,
     .fill = null_fill,
     .cast = null_cast,
@@ -514,6 +528,7 @@ Status backend_meter_open(Backend **out, Backend *below, clockid_t clock, Error 
   if (below != NULL) {
     null->base.name = below->name;
     null->base.gemm_path = below->gemm_path;
+    null->base.row_multiple = below->row_multiple;
   }
   *out = &null->base;
   return STATUS_OK;

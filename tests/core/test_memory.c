@@ -24,7 +24,7 @@ static Backend scarce = {.name = "scarce", .mem_alloc = scarce_alloc, .mem_free 
 
 static void all_or_none(void) {
   static const char *const names[] = {"weights", "state", "step", "cache"};
-  MemoryPlan plan = {.weights = 1000, .state = 0, .step = 4096, .cache = 1, .host = 100};
+  MemoryPlan plan = {.weights = 1000, .state = 9, .step = 4096, .cache = 1, .host = 100};
   for (int i = 0; i < 4; i++) {
     Memory memory;
     Error err = {0};
@@ -41,11 +41,22 @@ static void all_or_none(void) {
   EXPECT(memory_open(&memory, &scarce, &plan, &err) == STATUS_OK, "%s", err.message);
   EXPECT(alive == 4);
   EXPECT(memory.weights.capacity == 1024 && memory.step.capacity == 4096, "whole units");
-  EXPECT(memory.state.capacity == 0 && memory.host.capacity == 256);
+  EXPECT(memory.state.capacity == 256 && memory.host.capacity == 256);
   arena_alloc(&memory.weights, ARENA_LOW, 1000, "as planned");
   memset(memory.host.base, 1, 256);
   memory_close(&memory);
   EXPECT(alive == 0 && memory.weights.base == NULL);
+}
+
+static void nothing_takes_nothing(void) {
+  MemoryPlan plan = {.weights = 1000, .host = 100};
+  Memory memory;
+  Error err = {0};
+  allowed = 1;
+  EXPECT(memory_open(&memory, &scarce, &plan, &err) == STATUS_OK, "%s", err.message);
+  EXPECT(alive == 1 && memory.state.capacity == 0);
+  memory_close(&memory);
+  EXPECT(alive == 0);
 }
 
 // Under AddressSanitizer a request that cannot be met must return NULL, as it does without.
@@ -91,6 +102,7 @@ static void a_rehearsal_has_room_for_anything(void) {
 
 int main(void) {
   RUN(all_or_none);
+  RUN(nothing_takes_nothing);
   RUN(no_host_memory);
   RUN(a_rehearsal_has_room_for_anything);
   return test_done();

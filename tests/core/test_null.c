@@ -29,6 +29,7 @@ static void every_op_is_there(void) {
   const char *from = (const char *)&be->close, *to = (const char *)(be + 1);
   for (const char *p = from; p < to; p += sizeof(void (*)(void))) {
     void (*op)(void);
+    if (p == (const char *)&be->mem_info || p == (const char *)&be->forget) continue; // of others
     memcpy(&op, p, sizeof op);
     EXPECT(op != NULL, "member at byte %lld", (long long)(p - from));
   }

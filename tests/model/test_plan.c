@@ -182,7 +182,9 @@ static void lines_add_up(void) {
   EXPECT(bytes_of(&plan, "weights") == plan.arenas.weights);
   EXPECT(bytes_of(&plan, "gradients") + bytes_of(&plan, "optimizer") == plan.arenas.state);
   EXPECT(bytes_of(&plan, "gradients") == 30 * 16384 * 4); // 15,360 a block, padded
-  EXPECT(sum - arenas == bytes_of(&plan, "context") + bytes_of(&plan, "workspace"));
+  EXPECT(sum - arenas == bytes_of(&plan, "context") + bytes_of(&plan, "workspace") +
+                             bytes_of(&plan, "graphs") + bytes_of(&plan, "granularity"));
+  EXPECT(bytes_of(&plan, "workspace") == backend_cuda_fixed_bytes());
   EXPECT(plan_line(&plan, "context")->estimate && !plan_line(&plan, "weights")->estimate);
   EXPECT(plan_line(&plan, "collectives") == NULL);
   PLAN_OF(&plan, &c, "model.preset=llama-7b", "plan.device=h100",

@@ -134,8 +134,7 @@ static void notes_are_forgotten(void) {
   be->shadow->linear(be->shadow, y, x, w, TENSOR_NONE, false);
   EXPECT(noted > 0 && be->shadow->counts.scratch == noted,
          "the largest call counts, not their sum");
-  backend_shadow_clear(be->shadow);
-  backend_shadow_clear(NULL);
+  be->shadow->forget(be->shadow);
   EXPECT(be->shadow->counts.scratch == 0);
   be->close(be);
   free(x.data);

@@ -1,0 +1,25 @@
+// Plain matrix products through cuBLASLt, behind one function.
+#ifndef VMA_CUDA_GEMM_H
+#define VMA_CUDA_GEMM_H
+
+#include "cuda_backend.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// d = op(a) op(b) + bias, or d += ...; row-major matrices, op the transpose where asked for:
+//   d    [m,n] f32 or bf16
+//   a    [m,k], or [k,m] with trans_a: f32 or bf16
+//   b    [k,n], or [n,k] with trans_b: a's dtype
+//   bias [1,n] d's dtype, or none
+// Products are summed in f32 (IEEE: never TF32). Rows may have any stride and begin anywhere: what
+// cuBLASLt does not take (not 16-byte aligned) is copied to `scratch` first, of
+// cuda_scratch_gemm(d, a, b) bytes; NULL where that is 0.
+void cuda_gemm(CudaBackend *cuda, Tensor d, Tensor a, bool trans_a, Tensor b, bool trans_b,
+               Tensor bias, bool acc, void *scratch);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,192 @@
+// The CUDA module's door: what there is, and opening a device.
+#include "cuda_backend.h"
+#include "cuda_compat.h"
+#include "cuda_module.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Every first call on a machine that cannot be used fails here, with what to do.
+static Status count_devices(int *n, Error *err) {
+  cudaError_t error = cudaGetDeviceCount(n);
+  (void)cudaGetLastError();
+  if (error == cudaSuccess && *n > 0) return STATUS_OK;
+  int driver = 0;
+  (void)cudaDriverGetVersion(&driver);
+  if (error == cudaErrorInsufficientDriver && driver > 0) {
+    return error_set(
+        err, STATUS_FAILED,
+        "the NVIDIA driver is for CUDA %d.%d, this build needs %d.%d (error 35): update "
+        "the driver, or build with an older toolkit",
+        driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+  }
+  if (error == cudaErrorInsufficientDriver) {
+    return error_set(err, STATUS_FAILED,
+                     "there is no NVIDIA driver (error 35): install it, go to a node that has a "
+                     "GPU, or run on the CPU");
+  }
+  if (error == cudaErrorNoDevice || error == cudaSuccess) {
+    return error_set(err, STATUS_FAILED,
+                     "the driver sees no GPU (error 100): ask the scheduler for one "
+                     "(--gres=gpu:1), look at CUDA_VISIBLE_DEVICES, or run on the CPU");
+  }
+  return error_set(err, STATUS_FAILED, "CUDA cannot be used: error %d, %s", (int)error,
+                   cudaGetErrorString(error));
+}
+
+static Status check_device(CudaBackend *cuda, int n, Error *err) {
+  int device = cuda->device;
+  if (device < 0 || device >= n) {
+    return error_set(err, STATUS_USAGE, "there is no GPU %d: the driver sees %d, numbered from 0",
+                     device, n);
+  }
+  cuda->major = cuda_attribute(cudaDevAttrComputeCapabilityMajor, device);
+  cuda->minor = cuda_attribute(cudaDevAttrComputeCapabilityMinor, device);
+  cuda->sms = cuda_attribute(cudaDevAttrMultiProcessorCount, device);
+  cuda->shared_max = cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (cuda->major < 8) {
+    return error_set(
+        err, STATUS_FAILED,
+        "GPU %d has compute capability %d.%d; vma's kernels need 8.0 (A100, RTX 30) or "
+        "newer",
+        device, cuda->major, cuda->minor);
+  }
+  if (cuda_attribute(cudaDevAttrComputeMode, device) == cudaComputeModeProhibited) {
+    return error_set(err, STATUS_FAILED, "GPU %d is set to let no process compute (nvidia-smi -c)",
+                     device);
+  }
+  return STATUS_OK;
+}
+
+static Status make_context(int device, Error *err) {
+  cudaError_t error = cudaSetDevice(device);
+  if (error == cudaSuccess) error = cudaFree(NULL);
+  if (error == cudaSuccess) return STATUS_OK;
+  (void)cudaGetLastError();
+  if (error == cudaErrorDevicesUnavailable || error == cudaErrorDeviceAlreadyInUse) {
+    return error_set(err, STATUS_FAILED,
+                     "GPU %d is busy: it is in exclusive mode and another process holds it "
+                     "(nvidia-smi shows which)",
+                     device);
+  }
+  return error_set(err, STATUS_FAILED, "GPU %d cannot be opened: error %d, %s", device, (int)error,
+                   cudaGetErrorString(error));
+}
+
+static void name_device(CudaBackend *cuda) {
+  struct cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, cuda->device));
+  snprintf(cuda->title, sizeof cuda->title, "%s", properties.name);
+  cuda->be.device = cuda->title;
+}
+
+static Status open_library(CudaBackend *cuda, Error *err) {
+  cublasStatus_t lt = cublasLtCreate(&cuda->lt);
+  if (lt != CUBLAS_STATUS_SUCCESS)
+    return error_set(err, STATUS_FAILED, "cuBLASLt cannot be opened: %s",
+                     cublasLtGetStatusName(lt));
+  if (cudaMalloc(&cuda->workspace, CUDA_WORKSPACE) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return error_set(err, STATUS_MEMORY, "no memory for %d MiB of cuBLASLt's workspace",
+                     CUDA_WORKSPACE >> 20);
+  }
+  return STATUS_OK;
+}
+
+static void cuda_close(Backend *be) {
+  CudaBackend *cuda = cuda_of(be);
+  if (cuda->stream != NULL) be->sync(be);
+  if (cuda->scratch != NULL) CUDA_CHECK(cudaFree(cuda->scratch));
+  if (cuda->workspace != NULL) CUDA_CHECK(cudaFree(cuda->workspace));
+  cuda_gemm_close(cuda);
+  cuda_ring_close(cuda);
+  if (cuda->lt != NULL) CUDA_CHECK_LT(cublasLtDestroy(cuda->lt));
+  if (cuda->stream != NULL) CUDA_CHECK(cudaStreamDestroy(cuda->stream));
+  if (cuda->copies != NULL) CUDA_CHECK(cudaStreamDestroy(cuda->copies));
+  if (be->shadow != NULL) be->shadow->close(be->shadow);
+  free(cuda);
+}
+
+static void install(Backend *be) {
+  cuda_memory_install(be);
+  cuda_copy_install(be);
+  cuda_linear_install(be);
+  cuda_elementwise_install(be);
+  cuda_cast_install(be);
+}
+
+static Status cuda_open(Backend **out, int device, Error *err) {
+  Status status = STATUS_OK;
+  int n = 0;
+  CudaBackend *cuda = calloc(1, sizeof *cuda);
+  if (cuda == NULL) return error_set(err, STATUS_MEMORY, "no memory for the CUDA backend");
+  cuda->device = device;
+  cuda->be.name = "cuda";
+  cuda->be.gemm_path = "cublaslt";
+  cuda->be.row_multiple = CUDA_ROW_MULTIPLE;
+  cuda->be.close = cuda_close;
+  install(&cuda->be);
+  TRY(count_devices(&n, err));
+  TRY(check_device(cuda, n, err));
+  TRY(make_context(device, err));
+  name_device(cuda);
+  CUDA_CHECK(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
+  CUDA_CHECK(cudaStreamCreateWithFlags(&cuda->copies, cudaStreamNonBlocking));
+  TRY(open_library(cuda, err));
+  TRY(cuda_ring_open(cuda, err));
+  TRY(cuda_gemm_open(cuda, err));
+  TRY(backend_cuda_shadow_open(&cuda->be.shadow, err));
+  *out = &cuda->be;
+  return STATUS_OK;
+done:
+  cuda_close(&cuda->be);
+  return status;
+}
+
+// ---- for people ----
+
+static const char *mode_name(int mode) {
+  if (mode == cudaComputeModeDefault) return "shared";
+  return mode == cudaComputeModeProhibited ? "prohibited" : "exclusive";
+}
+
+static void describe_device(CudaDeviceInfo *info, int device) {
+  struct cudaDeviceProp properties;
+  size_t left = 0, all = 0;
+  if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) return;
+  snprintf(info->name, sizeof info->name, "%.63s", properties.name);
+  info->major = properties.major;
+  info->minor = properties.minor;
+  info->sms = properties.multiProcessorCount;
+  info->memory = (int64_t)properties.totalGlobalMem;
+  info->mode = mode_name(cuda_attribute(cudaDevAttrComputeMode, device));
+  info->memory_free = -1;
+  if (cudaSetDevice(device) == cudaSuccess && cudaMemGetInfo(&left, &all) == cudaSuccess)
+    info->memory_free = (int64_t)left;
+  (void)cudaGetLastError();
+}
+
+static void cuda_describe(CudaSystem *system) {
+  Error err;
+  int n = 0;
+  (void)cudaDriverGetVersion(&system->driver);
+  (void)cudaRuntimeGetVersion(&system->toolkit);
+  system->cublaslt = (int64_t)cublasLtGetVersion();
+  if (count_devices(&n, &err) != STATUS_OK) {
+    snprintf(system->problem, sizeof system->problem, "%s", err.message);
+    return;
+  }
+  system->n_devices = n < CUDA_DEVICES_MAX ? n : CUDA_DEVICES_MAX;
+  for (int i = 0; i < system->n_devices; i++) describe_device(&system->devices[i], i);
+}
+
+__attribute__((visibility("default"))) const CudaModule *vma_cuda_module(void);
+
+const CudaModule *vma_cuda_module(void) {
+  static const CudaModule module = {.abi = CUDA_MODULE_ABI,
+                                    .backend_bytes = (int64_t)sizeof(Backend),
+                                    .open = cuda_open,
+                                    .describe = cuda_describe};
+  return &module;
+}

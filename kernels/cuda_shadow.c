@@ -1,0 +1,55 @@
+// The CUDA backend's stand-in for plans: every op checks its arguments and notes the scratch that
+// it would take, by the same functions of shape that the ops themselves ask.
+#include "cuda/cuda_scratch.h"
+#include "op_check.h"
+
+#include <stdlib.h>
+
+static void note(Backend *be, int64_t bytes) {
+  bytes = cuda_round(bytes);
+  if (bytes > be->counts.scratch) be->counts.scratch = bytes; // one block for all ops
+}
+
+static void shadow_linear(Backend *be, Tensor y, Tensor x, Tensor w, Tensor bias, bool acc) {
+  (void)acc;
+  op_check_linear(be, y, x, w, bias);
+  if (tensor_count(y) > 0) note(be, cuda_scratch_linear(y, x, w, bias));
+}
+
+static void shadow_linear_back_x_acc(Backend *be, Tensor dx, Tensor dy, Tensor w) {
+  op_check_linear_back_x_acc(be, dx, dy, w);
+  if (tensor_count(dx) > 0) note(be, cuda_scratch_linear(dx, dy, w, TENSOR_NONE));
+}
+
+static void shadow_linear_back_w_acc(Backend *be, Tensor dw, Tensor db, Tensor dy, Tensor x) {
+  op_check_linear_back_w_acc(be, dw, db, dy, x);
+  if (dy.rows > 0) note(be, cuda_scratch_linear_back_w(dw, db, dy, x));
+}
+
+static void shadow_forget(Backend *be) {
+  be->counts.scratch = 0;
+}
+
+static void shadow_close(Backend *be) {
+  free(be);
+}
+
+// An op that takes no scratch is not in the table.
+Status backend_cuda_shadow_open(Backend **out, Error *err) {
+  Backend *be = calloc(1, sizeof *be);
+  if (be == NULL)
+    return error_set(err, STATUS_MEMORY, "no memory for the shadow of the CUDA backend");
+  be->name = "cuda-shadow";
+  be->row_multiple = CUDA_ROW_MULTIPLE;
+  be->close = shadow_close;
+  be->forget = shadow_forget;
+  be->linear = shadow_linear;
+  be->linear_back_x_acc = shadow_linear_back_x_acc;
+  be->linear_back_w_acc = shadow_linear_back_w_acc;
+  *out = be;
+  return STATUS_OK;
+}
+
+int64_t backend_cuda_fixed_bytes(void) {
+  return CUDA_WORKSPACE + CUDA_RING_BYTES;
+}
