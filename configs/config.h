@@ -150,8 +150,9 @@ typedef struct RunConfig {
     ConfigWords freeze; // of full fine-tuning: patterns of weights that stay as they are
     DType grad_dtype;   // of the gradients of bf16 weights: DT_F32 or DT_BF16
     Checkpointing checkpointing;
-    int64_t checkpoint_blocks; // with checkpointing on: the first so many blocks; 0: all
-    int64_t threads;           // 0: one a core
+    int64_t checkpoint_blocks;      // with checkpointing on: the first so many blocks; 0: all
+    char device[CONFIG_TEXT_BYTES]; // "auto", "cpu", "cuda", "cuda:N"
+    int64_t threads;                // 0: one a core
     GemmChoice gemm;
     IsaChoice isa;
   } train;

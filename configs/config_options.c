@@ -309,6 +309,13 @@ const ConfigOption config_options[] = {
     {.key = "train.checkpoint_blocks",
      INT(train.checkpoint_blocks, "0", 0, 1 << 20),
      .meaning = "With train.checkpointing on: how many layers, from the first; 0: all."},
+    {.key = "train.device",
+     .type = OPTION_TEXT,
+     AT(train.device),
+     .default_text = "auto",
+     .meaning = "What it is trained on: auto takes the first GPU that can be used, else the CPU, "
+                "or, when going on, what the checkpoint had; cpu; cuda (the first GPU); cuda:1, "
+                "... A GPU and a CPU round differently."},
     {.key = "train.threads",
      INT(train.threads, "0", 0, 4096),
      .meaning = "Threads of the CPU backend; 0: one a core."},
@@ -353,7 +360,7 @@ const ConfigOption config_options[] = {
     {.key = "plan.device",
      TEXT(plan.device),
      .meaning = "The device that --dry-run and --fit plan for: rtx-3090, rtx-4090, a6000, l40s, "
-                "a100-40, a100-80, h100, h200, cpu; empty: this machine's CPU."},
+                "a100-40, a100-80, h100, h200, cpu; empty: this machine's own, by train.device."},
     {.key = "plan.mean_len",
      INT(plan.mean_len, "225", 1, 1 << 20),
      .meaning = "Mean tokens of an example that a dry run without data assumes."},

@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include "check.h"
+#include "open_device.h"
 #include "quote.h"
 #include "template_encode.h"
 #include "template_file.h"
@@ -79,6 +80,15 @@ done:
   return status;
 }
 
+static Status open_backend(Engine *e, const EngineOptions *options, Error *err) {
+  const char *device = options->device != NULL ? options->device : "cpu";
+  Status status = device_open_cuda(&e->be, device, NULL, err);
+  if (status != STATUS_OK) error_prefix(err, "--device %s", device);
+  if (status != STATUS_OK || e->be != NULL) return status;
+  CpuOptions cpu = {.threads = options->threads, .reference = options->reference};
+  return backend_cpu_open(&e->be, &cpu, err);
+}
+
 Status engine_open(Engine *e, const EngineOptions *options, Error *err) {
   Status status = STATUS_OK;
   LlamaConfig config;
@@ -86,8 +96,7 @@ Status engine_open(Engine *e, const EngineOptions *options, Error *err) {
   TRY(store_open(&e->store, options->model, err));
   TRY(llama_config_load(&config, e->store, err));
   open_tokenizer(e);
-  CpuOptions cpu = {.threads = options->threads, .reference = options->reference};
-  TRY(backend_cpu_open(&e->be, &cpu, err));
+  TRY(open_backend(e, options, err));
   llama_init(&e->model, &config, options->dtype);
   for (int i = 0; i < options->n_adapters; i++) TRY(open_adapter(e, &options->adapters[i], err));
   param_make_buckets(&e->model.params);
@@ -130,6 +139,7 @@ static Status plan_memory(Engine *e, Rehearsal rehearsal, const void *args, Memo
   Memory memory = {0};
   TRY(backend_null_open(&null_backend, err));
   null_backend->shadow = e->be->shadow;
+  null_backend->row_multiple = e->be->row_multiple;
   TRY(memory_open_rehearsal(&memory, null_backend, err));
   llama_place(&e->model, null_backend, &memory.weights, &memory.state);
   Ctx ctx = make_ctx(&e->model, &memory);
@@ -141,10 +151,27 @@ done:
   return status;
 }
 
+// Refused before a weight is read: a GPU has no memory to fall back on.
+static Status check_size(const Engine *e, const MemoryPlan *p, Error *err) {
+  int64_t left = 0, all = 0;
+  if (e->be->mem_info == NULL) return STATUS_OK;
+  int64_t need = p->weights + p->state + p->step + p->cache + p->scratch;
+  e->be->mem_info(e->be, &left, &all);
+  if (need <= left) return STATUS_OK;
+  return error_set(err, STATUS_MEMORY,
+                   "this takes %.2f GiB of %s (%.2f of weights, %.2f of steps, %.2f of cached "
+                   "keys), of whose %.2f GiB %.2f are free; --dtype bf16, a shorter context or "
+                   "fewer texts at a time take less",
+                   (double)need / (1 << 30), e->be->device, (double)p->weights / (1 << 30),
+                   (double)(p->step + p->scratch) / (1 << 30), (double)p->cache / (1 << 30),
+                   (double)all / (1 << 30), (double)left / (1 << 30));
+}
+
 Status engine_load(Engine *e, Rehearsal rehearsal, const void *args, Error *err) {
   Status status = STATUS_OK;
   MemoryPlan plan;
   TRY(plan_memory(e, rehearsal, args, &plan, err));
+  TRY(check_size(e, &plan, err));
   TRY(memory_open(&e->memory, e->be, &plan, err));
   llama_place(&e->model, e->be, &e->memory.weights, &e->memory.state);
   TRY(llama_load(&e->model, e->be, e->store, err));

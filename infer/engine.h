@@ -24,9 +24,10 @@ typedef struct EngineOptions {
   const char *model;                    // a folder, a .safetensors or a .gguf file
   AdapterSource adapters[MAX_ADAPTERS]; // of distinct names
   int n_adapters;
-  DType dtype;    // of weights and activations: DT_F32 or DT_BF16
-  int threads;    // 0: one a core
-  bool reference; // the plain C ops: tests
+  DType dtype;        // of weights and activations: DT_F32 or DT_BF16
+  const char *device; // "auto", "cpu", "cuda", "cuda:N"; NULL: the CPU
+  int threads;        // 0: one a core
+  bool reference;     // the plain C ops: tests
   void (*warn)(
       const char *message); // gets the adapters' warnings once all has loaded; NULL: nobody
 } EngineOptions;

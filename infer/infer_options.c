@@ -23,6 +23,7 @@ static const char before_options[] =
     "  vma-infer --model llama --adapter lab=out/lab --adapter ward=out/ward \\\n"
     "      --batch questions.jsonl --output answers.jsonl --batch-size 32\n"
     "  vma-infer --model llama --score questions.jsonl --output scores.jsonl\n"
+    "  vma-infer env                   (this machine: CPU, libraries, GPUs)\n"
     "\n"
     "Exit status: 0 done; 1 the model's numbers are not finite; 2 a mistake on the command line; "
     "65 a file's content is not sound; 66 a "
@@ -230,7 +231,8 @@ Status infer_options_parse(InferOptions *o, int argc, char **argv, Error *err) {
   struct argp_option table[OPTIONS_MAX + 4];
   CHECK(infer_option_count <= OPTIONS_MAX, "%d options", infer_option_count);
   make_argp_table(table);
-  *o = (InferOptions){.generate = {.sampler = SAMPLER_GREEDY,
+  *o = (InferOptions){.engine = {.device = "auto"},
+                      .generate = {.sampler = SAMPLER_GREEDY,
                                    .beam = {.beams = 1, .length_penalty = 1},
                                    .max_new_tokens = 256,
                                    .stops = o->stops}};

@@ -3,6 +3,7 @@
 #include "answer_json.h"
 #include "chat.h"
 #include "check.h"
+#include "environment.h"
 #include "infer_options.h"
 #include "mapped_file.h"
 #include "standard_streams.h"
@@ -172,6 +173,11 @@ int main(int argc, char **argv) {
   standard_streams_hold();
   thread_wait_asleep(argv);
   double start = seconds_now();
+  if (environment_wanted(argc, argv)) {
+    options.own_template = NULL;
+    TRY(environment_run(argc, "vma-infer", &err));
+    return STATUS_OK;
+  }
   TRY(infer_options_parse(&options, argc, argv, &err));
   options.engine.warn = print_warning;
   TRY(engine_open(&engine, &options.engine, &err));

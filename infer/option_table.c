@@ -1,6 +1,7 @@
 // The options of vma-infer, in the order of --help: what each is for, and how it is read.
 #include "infer_options.h"
 
+#include "open_device.h"
 #include "option_values.h"
 #include "template_file.h"
 
@@ -42,6 +43,13 @@ static Status set_dtype(InferOptions *o, const char *name, char *text, Error *er
   int i = 0;
   Status status = option_word(name, text, words, 2, &i, err);
   o->engine.dtype = i == 0 ? DT_F32 : DT_BF16;
+  return status;
+}
+
+static Status set_device(InferOptions *o, const char *name, char *text, Error *err) {
+  o->engine.device = text;
+  Status status = device_name_check(text, err);
+  if (status != STATUS_OK) error_prefix(err, "--%s", name);
   return status;
 }
 
@@ -209,7 +217,10 @@ const InferOption infer_option_table[] = {
      "name, for lines of --batch to choose; the one without a name serves all that choose none"},
     {"dtype", 0, "f32|bf16", ALL, set_dtype,
      "of weights and activations (default f32; bf16 takes half the memory)"},
-    {"threads", 0, "N", ALL, set_threads, "default: one a core"},
+    {"device", 0, "D", ALL, set_device,
+     "what it runs on: auto (default) takes the first GPU that can be used, else the CPU; cpu; "
+     "cuda; cuda:1, ..."},
+    {"threads", 0, "N", ALL, set_threads, "of the CPU (default: one a core)"},
     {.help = "What it is asked (one of these; on a terminal the default is a chat):"},
     {"prompt", 'p', "TEXT", FOR_ANSWER, set_prompt,
      "goes on with this text as it is; with --template it is put there as the instruction. - reads "

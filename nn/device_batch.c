@@ -16,15 +16,34 @@ static int32_t *host_ints(Ctx *ctx, int64_t n) {
   return arena_alloc(ctx->host, ARENA_HIGH, n * (int64_t)sizeof(int32_t), "batch");
 }
 
+// Rows that the device works on: a step that writes into a cache takes what it has.
+static int64_t rows_on_device(const Ctx *ctx, int64_t rows, const KvCache *cache) {
+  int64_t multiple = ctx->be->row_multiple;
+  if (multiple <= 1 || cache != NULL) return rows;
+  return (rows + multiple - 1) / multiple * multiple;
+}
+
+// The rows of the batch, then those of no sequence.
+static Tensor upload_rows(Ctx *ctx, const int32_t *values, int64_t given, int64_t all,
+                          int32_t filler, const char *name) {
+  if (given == all) return upload(ctx, values, 1, all, name);
+  int32_t *rows = host_ints(ctx, all);
+  memcpy(rows, values, (size_t)given * sizeof *rows);
+  for (int64_t r = given; r < all; r++) rows[r] = filler;
+  return upload(ctx, rows, 1, all, name);
+}
+
 // One value per sequence, repeated for each of its rows; missing values: the sequence's number.
-static Tensor upload_per_row(Ctx *ctx, const Stream *s, const int32_t *per_seq, const char *name) {
-  int32_t *rows = host_ints(ctx, s->n_rows);
+static Tensor upload_per_row(Ctx *ctx, const Stream *s, const int32_t *per_seq, int64_t all,
+                             int32_t filler, const char *name) {
+  int32_t *rows = host_ints(ctx, all);
+  for (int64_t r = s->n_rows; r < all; r++) rows[r] = filler;
   for (int64_t i = 0; i < s->n_seqs; i++) {
     for (int32_t r = s->cu_seqlens[i]; r < s->cu_seqlens[i + 1]; r++) {
       rows[r] = per_seq != NULL ? per_seq[i] : (int32_t)i;
     }
   }
-  return upload(ctx, rows, 1, s->n_rows, name);
+  return upload(ctx, rows, 1, all, name);
 }
 
 static void upload_cache_view(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out) {
@@ -59,17 +78,19 @@ static void upload_cache_view(Ctx *ctx, const Batch *batch, KvCache *cache, Devi
 void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out) {
   const Stream *s = &batch->tokens;
   ArenaMark host = arena_mark(ctx->host);
-  *out = (DeviceBatch){.n_rows = s->n_rows, .n_seqs = s->n_seqs, .n_labels = batch->n_labels};
+  int64_t all = rows_on_device(ctx, s->n_rows, cache);
+  *out = (DeviceBatch){.n_rows = all, .n_seqs = s->n_seqs, .n_labels = batch->n_labels};
   for (int64_t i = 0; i < s->n_seqs; i++) {
     int64_t len = s->cu_seqlens[i + 1] - s->cu_seqlens[i];
     if (len > out->max_q) out->max_q = len;
   }
   out->max_k = out->max_q;
-  out->ids = upload(ctx, s->ids, 1, s->n_rows, "ids");
-  out->positions = upload(ctx, s->positions, 1, s->n_rows, "positions");
+  out->ids = upload_rows(ctx, s->ids, s->n_rows, all, -1, "ids");
+  out->positions = upload_rows(ctx, s->positions, s->n_rows, all, 0, "positions");
   out->cu_seqlens = upload(ctx, s->cu_seqlens, 1, s->n_seqs + 1, "sequence borders");
-  out->sequences = upload_per_row(ctx, s, batch->global_index, "sequence numbers");
-  if (batch->adapters != NULL) out->adapters = upload_per_row(ctx, s, batch->adapters, "adapters");
+  out->sequences = upload_per_row(ctx, s, batch->global_index, all, 0, "sequence numbers");
+  if (batch->adapters != NULL)
+    out->adapters = upload_per_row(ctx, s, batch->adapters, all, -1, "adapters");
   out->label_rows = upload(ctx, batch->label_rows, 1, batch->n_labels, "label rows");
   out->label_ids = upload(ctx, batch->label_ids, 1, batch->n_labels, "label ids");
   if (cache != NULL) upload_cache_view(ctx, batch, cache, out);

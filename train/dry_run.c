@@ -46,9 +46,28 @@ done:
 }
 
 static Status device_inputs(PlanInputs *in, const RunConfig *c, Error *err) {
-  if (!device_is_cpu(c->plan.device)) return device_find(&in->device, c->plan.device, err);
+  Status status = STATUS_OK;
+  if (!device_is_cpu(c->plan.device)) {
+    status = device_find(&in->device, c->plan.device, err);
+    if (status == STATUS_OK) status = backend_cuda_shadow_open(&in->be, err);
+    in->device.shadow = in->be;
+    return status;
+  }
+  status = device_name_check(c->train.device, err);
+  if (status == STATUS_OK) {
+    bool cpu = strcmp(c->plan.device, "cpu") == 0;
+    status = device_open_cuda(&in->be, cpu ? "cpu" : c->train.device, NULL, err);
+  }
+  if (status != STATUS_OK) {
+    error_prefix(err, "train.device");
+    return status;
+  }
+  if (in->be != NULL) {
+    device_of_gpu(&in->device, in->be);
+    return STATUS_OK;
+  }
   CpuOptions options = run_cpu_options(c);
-  Status status = backend_cpu_open(&in->be, &options, err);
+  status = backend_cpu_open(&in->be, &options, err);
   if (status != STATUS_OK) return status;
   return device_measure(&in->device, in->be, c, &in->llama, &in->data, err);
 }

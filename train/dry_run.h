@@ -11,7 +11,7 @@ typedef struct PlanInputs {
   LlamaConfig llama;
   DataOutline data;
   Device device;
-  Backend *be; // of the CPU, when it is the device
+  Backend *be; // of this machine's device, or the shadow of one that is planned for
 } PlanInputs;
 Status plan_inputs(PlanInputs *inputs, const RunConfig *config, Error *err);
 void plan_inputs_free(PlanInputs *inputs);

@@ -1,5 +1,6 @@
 // vma-train: the command line around train_run.
 #include "dry_run.h"
+#include "environment.h"
 #include "fit.h"
 #include "quote.h"
 #include "run.h"
@@ -29,6 +30,7 @@ static const char doc[] =
     "  vma-train --config configs/lora_smollm2.yaml --print-config\n"
     "  vma-train --config configs/lora_3090.yaml --dry-run\n"
     "  vma-train --config configs/lora_smollm2.yaml --show 3\n"
+    "  vma-train env           (this machine: CPU, libraries, GPUs, and why CUDA cannot be used)\n"
     "\n"
     "Only three keys have no default: model.path (a Hugging Face folder or a GGUF file), data.path "
     "(JSON or JSONL of instruction, input, output, of messages or conversations, or plain "
@@ -242,6 +244,13 @@ int main(int argc, char **argv) {
                          .sweeps = calloc((size_t)argc + 1, sizeof(char *))};
   if (arguments.overrides == NULL || arguments.sweeps == NULL) return STATUS_MEMORY;
   argp_err_exit_status = STATUS_USAGE;
+  if (environment_wanted(argc, argv)) {
+    Status shown = environment_run(argc, "vma-train", &err);
+    if (shown != STATUS_OK) fprintf(stderr, "vma-train: %s\n", err.message);
+    free(arguments.overrides);
+    free(arguments.sweeps);
+    return (int)shown;
+  }
   argp_program_version = "vma-train " VMA_VERSION;
   const struct argp argp = {options, parse_option, "[KEY=VALUE...]", doc, NULL, NULL, NULL};
   argp_parse(&argp, argc, argv, 0, NULL, &arguments);

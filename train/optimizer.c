@@ -15,13 +15,17 @@ void optimizer_place(Optimizer *o, const OptimizerOptions *options, ParamTable *
   }
 }
 
-double optimizer_norm(Optimizer *o) {
+int64_t optimizer_norm_begin(Optimizer *o, Tensor guard) {
   Backend *be = o->be;
   for (int64_t i = 0; i < o->table->n_buckets; i++)
     be->sum_squares(be, tensor_cols(o->sums, i, 1), o->table->buckets[i].g);
-  be->clip_factor(be, o->clip, o->sums, TENSOR_NONE, (float)o->options.clip);
-  float clip[2] = {0, 0}; // the null backend copies nothing
-  be->copy_out(be, clip, o->clip);
+  be->clip_factor(be, o->clip, o->sums, guard, (float)o->options.clip);
+  return be->read_begin(be, o->clip);
+}
+
+double optimizer_norm_end(Optimizer *o, int64_t ticket) {
+  float clip[2] = {0, 0};
+  o->be->read_end(o->be, clip, ticket);
   return clip[1];
 }
 

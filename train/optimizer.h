@@ -28,12 +28,14 @@ typedef struct Optimizer {
 void optimizer_place(Optimizer *optimizer, const OptimizerOptions *options, ParamTable *table,
                      Backend *be, Arena *state);
 
-// The norm of all gradients before clipping, and the clip factor on the device. Waits.
-// Sums run per bucket in a fixed order, in f64.
-double optimizer_norm(Optimizer *optimizer);
+// Queues the norm of all gradients before clipping, and the clip factor, which stay on the device;
+// _end gives the norm, and waits. A `guard` (f64 [1,1], or none) that is not finite, the loss say,
+// counts as a norm that is not. Sums run per bucket in a fixed order, in f64.
+int64_t optimizer_norm_begin(Optimizer *optimizer, Tensor guard);
+double optimizer_norm_end(Optimizer *optimizer, int64_t ticket);
 
-// One AdamW update at the base rate lr, t counted from 1, after optimizer_norm. A norm that is not
-// finite: no weight and no moment is written.
+// One AdamW update at the base rate lr, t counted from 1, after optimizer_norm_begin. A norm or
+// guard that is not finite: no weight and no moment is written.
 void optimizer_update(Optimizer *optimizer, double lr, int64_t t);
 
 // What a checkpoint keeps of each trainable weight: itself (of a bf16 weight the f32 master) and

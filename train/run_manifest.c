@@ -3,6 +3,7 @@
 #include "run_parts.h"
 
 #include "checkpoint_folder.h"
+#include "environment.h"
 #include "file_hash.h"
 #include "history.h"
 #include "mapped_file.h"
@@ -32,25 +33,12 @@ static json_t *number_or_null(double value) {
 
 // ---- what it was made by, of what ----
 
-static void cpu_name(char *name, size_t size) {
-  char line[256];
-  FILE *file = fopen("/proc/cpuinfo", "re");
-  name[0] = '\0';
-  if (file == NULL) return;
-  while (name[0] == '\0' && fgets(line, sizeof line, file) != NULL) {
-    const char *colon = strchr(line, ':');
-    if (strncmp(line, "model name", 10) != 0 || colon == NULL) continue;
-    snprintf(name, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-  }
-  fclose(file);
-}
-
 static json_t *machine_json(const Run *run) {
   char cpu[256];
-  cpu_name(cpu, sizeof cpu);
-  return json_pack("{s:o, s:I, s:s, s:s}", "cpu", text_or_null(cpu), "threads",
-                   (json_int_t)run_threads(&run->config), "backend", run->be->name, "gemm",
-                   run->be->gemm_path);
+  environment_cpu_name(cpu, sizeof cpu);
+  return json_pack("{s:o, s:I, s:o, s:s, s:s}", "cpu", text_or_null(cpu), "threads",
+                   (json_int_t)run_threads(&run->config), "gpu", text_or_null(run->be->device),
+                   "backend", run->be->name, "gemm", run->be->gemm_path);
 }
 
 // A tokenizer is its files; a GGUF file holds its own.

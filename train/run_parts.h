@@ -4,6 +4,7 @@
 
 #include "checkpoint.h"
 #include "metrics.h"
+#include "open_device.h"
 #include "plan.h"
 #include "progress.h"
 #include "sha256.h"

@@ -30,6 +30,10 @@ RunConfig run_record(const Run *run) {
   RunConfig record = run->config;
   record_gemm(&record, run->be->gemm_path);
   record.train.threads = run_threads(&run->config);
+  if (strcmp(record.train.device, "auto") == 0) {
+    snprintf(record.train.device, sizeof record.train.device, "%s",
+             run->be->device != NULL ? "cuda" : "cpu");
+  }
   if (record.train.checkpointing == CHECKPOINTING_AUTO) {
     record.train.checkpoint_blocks = run->model.checkpoint_blocks;
     record.train.checkpointing =

@@ -109,7 +109,7 @@ Status run_check_checkpoint(const Run *run, Error *err) {
             "run that was not stopped\n",
             before->gemm_path, run->be->gemm_path);
   }
-  if (before->threads != run_threads(&run->config)) {
+  if (run->be->device == NULL && before->threads != run_threads(&run->config)) {
     fprintf(stderr,
             "vma-train: warning: %" PRId64 " threads before, %" PRId64
             " now: results may differ by rounding from a run that was not stopped\n",

@@ -18,11 +18,13 @@ Status run_check_here(const RunConfig *config, Error *err) {
   }
   if (!device_is_cpu(config->plan.device)) {
     return error_set(err, STATUS_USAGE,
-                     "plan.device: this version trains on this machine's CPU, not on %s; --dry-run "
-                     "shows what it would take there, plan.device=cpu trains here",
+                     "plan.device: %s is what --dry-run plans for; a run takes a device of this "
+                     "machine, by train.device: leave plan.device empty to train here",
                      config->plan.device);
   }
-  return STATUS_OK;
+  Status status = device_name_check(config->train.device, err);
+  if (status != STATUS_OK) error_prefix(err, "train.device");
+  return status;
 }
 
 static Status check_ids(const Run *run, Error *err) {
@@ -135,14 +137,18 @@ CpuOptions run_cpu_options(const RunConfig *config) {
                       .isa = run_isa_names[config->train.isa]};
 }
 
+static bool was_on_gpu(const Run *run) {
+  return strncmp(run->resumed.gemm_path, "cublaslt", 8) == 0;
+}
+
 // The GEMM is measured at start-up, and its choice decides the bits: a run that goes on takes what
 // it had before ("onednn-bf16/avx512bf16": the GEMM, and the instruction set of all other ops), and
 // one that repeats another what its config.yaml says.
-Status run_open_backend(Run *run, Error *err) {
+static Status open_cpu(Run *run, Error *err) {
   CpuOptions options = run_cpu_options(&run->config);
   char gemm[64], *isa = NULL;
   bool named = options.gemm != NULL || options.isa != NULL;
-  if (run->resume_path != NULL) {
+  if (run->resume_path != NULL && !was_on_gpu(run)) {
     snprintf(gemm, sizeof gemm, "%s", run->resumed.gemm_path);
     isa = strchr(gemm, '/');
     if (isa != NULL) *isa++ = '\0';
@@ -163,6 +169,30 @@ Status run_open_backend(Run *run, Error *err) {
   return backend_cpu_open(&run->be, &options, err);
 }
 
+// A run that goes on stays on the kind of device that it was on, unless its config names one.
+Status run_open_backend(Run *run, Error *err) {
+  const char *name = run->config.train.device;
+  char why[DEVICE_WHY_BYTES];
+  bool found = strcmp(name, "auto") == 0;
+  bool stays = found && run->resume_path != NULL && !was_on_gpu(run);
+  Status status = device_open_cuda(&run->be, stays ? "cpu" : name, why, err);
+  if (status != STATUS_OK) {
+    error_prefix(err, "train.device=%s", name);
+    return status;
+  }
+  if (run->be == NULL) status = open_cpu(run, err);
+  if (status != STATUS_OK) return status;
+  const char *device = run->be->device != NULL ? run->be->device : "this machine's CPU";
+  if (stays) {
+    snprintf(why, sizeof why, "as before");
+  } else if (found && why[0] == '\0') {
+    snprintf(why, sizeof why, "a GPU that can be used");
+  }
+  printf("# device: %s%s%s%s\n", device, found ? " (train.device=auto: " : "", found ? why : "",
+         found ? ")" : "");
+  return STATUS_OK;
+}
+
 Status run_open_model(Run *run, Error *err) {
   Status status = STATUS_OK;
   LlamaConfig llama;
@@ -181,17 +211,32 @@ static int64_t dataset_bytes(const Dataset *data) {
   return data->n_tokens * (int64_t)sizeof *data->tokens + data->n * (int64_t)sizeof *data->examples;
 }
 
+// A GPU has no memory to fall back on: said before a weight is read.
+static Status refuse_size(const RunPlan *plan, Error *err) {
+  return error_set(err, STATUS_MEMORY,
+                   "the run takes %.2f GiB of %s, which has %.2f, %.2f of them in use already: it "
+                   "is not begun. --dry-run says what would fit (train.micro_tokens, "
+                   "train.checkpointing, model.dtype)",
+                   (double)plan->device_bytes / (1 << 30), plan->device.title,
+                   (double)plan->limit / (1 << 30), (double)plan->device.context / (1 << 30));
+}
+
 static Status make_plan(Run *run, Error *err) {
   Status status = STATUS_OK;
   Device device;
   DataOutline outline = data_outline(&run->config, &run->data);
   outline.train = run->epoch_size;
   outline.held_out = run->split.n_held_out;
-  TRY(device_measure(&device, run->be, &run->config, &run->model.config, &outline, err));
-  device.process -= dataset_bytes(&run->data); // it has its own line
+  if (run->be->mem_info != NULL) {
+    device_of_gpu(&device, run->be);
+  } else {
+    TRY(device_measure(&device, run->be, &run->config, &run->model.config, &outline, err));
+    device.process -= dataset_bytes(&run->data); // it has its own line
+  }
   TRY(plan_make(&run->plan, &run->config, &run->model.config, &outline, &device, err));
   printf("# backend: %s, %s\n", run->be->name, run->be->gemm_path);
   plan_show(&run->plan, &run->config);
+  if (!run->plan.fits && device.gpu) TRY(refuse_size(&run->plan, err));
   if (!run->plan.fits) {
     fprintf(
         stderr,

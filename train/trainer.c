@@ -170,8 +170,9 @@ void trainer_drill(Trainer *t, const BatchBounds *shape, bool train) {
 
 void trainer_drill_update(Trainer *t) {
   param_zero_grads(&t->model->params, t->ctx.be);
-  optimizer_norm(&t->optimizer);
+  int64_t norm = optimizer_norm_begin(&t->optimizer, t->loss);
   optimizer_update(&t->optimizer, 0, 1);
+  (void)optimizer_norm_end(&t->optimizer, norm);
 }
 
 static void drill_sample(Trainer *t, Arena *cache) {
@@ -187,6 +188,7 @@ Status trainer_plan(Trainer *t, MemoryPlan *plan, double *flops, Error *err) {
   Memory memory = {0};
   TRY(backend_null_open(&be, err));
   be->shadow = t->shadow;
+  be->row_multiple = t->shadow != NULL ? t->shadow->row_multiple : 0;
   TRY(memory_open_rehearsal(&memory, be, err));
   trainer_place(t, be, &memory);
   trainer_drill(t, &t->bounds, true);
@@ -280,16 +282,18 @@ Status trainer_step(Trainer *t, const int32_t *examples, int64_t n, int64_t step
   int64_t labels = run_global_batch(t, examples, n, true);
   CHECK(labels == result->label_tokens, "%lld labels were packed, %lld counted", (long long)labels,
         (long long)result->label_tokens);
+  // All of the step is queued before the host looks at it: where loss or norm are not finite, the
+  // device itself leaves weights and moments alone.
   double sum = 0;
-  be->copy_out(be, &sum, t->loss);
-  result->loss = labels > 0 ? sum / (double)labels : 0;
-  result->grad_norm = optimizer_norm(&t->optimizer);
-  if (!isfinite(result->loss) || !isfinite(result->grad_norm)) {
-    result->skipped = true;
-    return refuse_not_finite(t, examples, n, step, result, err);
-  }
+  int64_t loss = be->read_begin(be, t->loss);
+  int64_t norm = optimizer_norm_begin(&t->optimizer, t->loss);
   optimizer_update(&t->optimizer, lr, step - t->skipped);
-  return STATUS_OK;
+  be->read_end(be, &sum, loss);
+  result->grad_norm = optimizer_norm_end(&t->optimizer, norm);
+  result->loss = labels > 0 ? sum / (double)labels : 0;
+  if (isfinite(result->loss) && isfinite(result->grad_norm)) return STATUS_OK;
+  result->skipped = true;
+  return refuse_not_finite(t, examples, n, step, result, err);
 }
 
 EvalResult trainer_evaluate(Trainer *t, const int32_t *examples, int64_t n) {

@@ -45,7 +45,8 @@ static void test_every_key_is_read(void) {
       "  schedule: cosine\n  warmup_steps: 9\n  warmup_ratio: .5\n  weight_decay: 1e-2\n"
       "  beta1: 0.8\n  beta2: 0.95\n  eps: 1.e-6\n  clip: 0\n  seed: 9223372036854775807\n"
       "  eval_steps: 10\n  early_stop: 13\n  on_nonfinite: skip\n  freeze: [model.norm.weight]\n"
-      "  grad_dtype: bf16\n  checkpointing: on\n  checkpoint_blocks: 14\n  threads: 3\n"
+      "  grad_dtype: bf16\n  checkpointing: on\n  checkpoint_blocks: 14\n  threads: 3\n  device: "
+      "cuda:1\n"
       "  gemm: onednn-f32\n  isa: avx2\n"
       "output:\n  dir: out\n  save_steps: 11\n  keep: 12\n  best: false\n  report: false\n"
       "  samples: 4\n"
@@ -70,6 +71,7 @@ static void test_every_key_is_read(void) {
   EXPECT(c.train.beta1 == 0.8 && c.train.beta2 == 0.95 && c.train.eps == 1e-6);
   EXPECT(c.train.clip == 0 && c.train.seed == INT64_MAX && c.train.eval_steps == 10);
   EXPECT(c.train.checkpointing == CHECKPOINTING_ON && c.train.threads == 3);
+  EXPECT(strcmp(c.train.device, "cuda:1") == 0);
   EXPECT(c.train.gemm == GEMM_CHOICE_ONEDNN_F32 && c.train.isa == ISA_CHOICE_AVX2);
   EXPECT(strcmp(c.model.hash, "abc") == 0 && strcmp(c.data.sha256, "def") == 0);
   EXPECT(strcmp(c.data.template_sha256, "ghi") == 0);

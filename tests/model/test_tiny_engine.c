@@ -314,7 +314,7 @@ static void whole_step(Llama *m, Memory *memory, const TinyBatch *batch) {
     arena_release(ctx.step, step);
     arena_release(ctx.host, host);
   }
-  optimizer_norm(&optimizer);
+  optimizer_norm_end(&optimizer, optimizer_norm_begin(&optimizer, TENSOR_NONE));
   optimizer_update(&optimizer, 1e-3, 1);
   EXPECT(memory->step.low == 0 && memory->step.high == 0 && memory->host.low == 0);
 }

@@ -103,7 +103,7 @@ static void one_step(Tiny *tiny, Optimizer *optimizer, const Form *form, int k, 
   tiny_loss(tiny, &batch, 1 / (float)batch.batch.n_labels, true, &loss);
   loss /= (double)batch.batch.n_labels;
   if (k == 0 && fault != FROZEN_TRAINED) d->gradient = compare_gradients(tiny, form);
-  double norm = optimizer_norm(optimizer),
+  double norm = optimizer_norm_end(optimizer, optimizer_norm_begin(optimizer, TENSOR_NONE)),
          lr = 1e-3 * schedule_factor(SCHEDULE_LINEAR, k, WARMUP, STEPS);
   d->loss =
       fmax(d->loss, fabs(loss - (double)golden_f32(&results, NULL, "%s.loss", form->name)[k]));

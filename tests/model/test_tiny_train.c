@@ -91,7 +91,7 @@ static void one_step(Tiny *tiny, Optimizer *optimizer, const Reference *referenc
   tiny_loss(tiny, &batch, 1 / (float)batch.batch.n_labels, true, &loss);
   loss /= (double)batch.batch.n_labels;
   if (check && k == 0) compare_gradients(tiny, reference->batches, what);
-  double norm = optimizer_norm(optimizer),
+  double norm = optimizer_norm_end(optimizer, optimizer_norm_begin(optimizer, TENSOR_NONE)),
          lr = 1e-3 * schedule_factor(SCHEDULE_LINEAR, k - run->lr_late, WARMUP, STEPS);
   if (k < run->lr_late) lr = 0;
   if (check) {
