@@ -212,9 +212,10 @@ struct Backend {
   void (*glu_back_acc)(Backend *be, Tensor dgu, Tensor dy, Tensor gu, Activation kind);
 
   // ---- rows ----
-  // y[r] = table[ids[r]].   y F [R,C], table F or quantised [V,C], ids i32 [1,R] in [0,V)
+  // y[r] = table[ids[r]]; zeros where ids[r] is -1, a row of no sequence.
+  //   y F [R,C], table F or quantised [V,C], ids i32 [1,R] in [-1,V)
   void (*embedding)(Backend *be, Tensor y, Tensor table, Tensor ids);
-  // dtable[ids[r]] += dy[r], rows in ascending r.   dtable F or f32
+  // dtable[ids[r]] += dy[r], rows in ascending r; an id of -1 adds nothing.   dtable F or f32
   void (*embedding_back_acc)(Backend *be, Tensor dtable, Tensor dy, Tensor ids);
   // y[i] = x[rows[i]].   rows i32 [1,L]
   void (*gather_rows)(Backend *be, Tensor y, Tensor x, Tensor rows);

@@ -6,11 +6,18 @@
 
 #include <stdlib.h>
 
+// The id of row r: in [0, limit), or -1 for a row of no sequence.
+static int64_t id_of(const char *op, Tensor ids, int64_t r, int64_t limit) {
+  return ((const int32_t *)ids.data)[r] == -1 ? -1 : ref_index(op, "ids", ids, r, limit);
+}
+
 static void embedding(Backend *be, Tensor y, Tensor table, Tensor ids) {
   op_check_embedding(be, y, table, ids);
   double *row = ref_scratch(y.cols);
   for (int64_t r = 0; r < y.rows; r++) {
-    ref_load_row(row, table, ref_index("embedding", "ids", ids, r, table.rows));
+    int64_t id = id_of("embedding", ids, r, table.rows);
+    for (int64_t c = 0; id < 0 && c < y.cols; c++) row[c] = 0;
+    if (id >= 0) ref_load_row(row, table, id);
     ref_store_row(y, r, row);
   }
   free(row);
@@ -18,15 +25,14 @@ static void embedding(Backend *be, Tensor y, Tensor table, Tensor ids) {
 
 static void embedding_back_acc(Backend *be, Tensor dtable, Tensor dy, Tensor ids) {
   op_check_embedding_back_acc(be, dtable, dy, ids);
-  for (int64_t r = 0; r < dy.rows; r++) {
-    ref_index("embedding_back_acc", "ids", ids, r, dtable.rows);
-  }
+  for (int64_t r = 0; r < dy.rows; r++) id_of("embedding_back_acc", ids, r, dtable.rows);
   double *sum = ref_scratch(dy.cols), *row = ref_scratch(dy.cols);
   const int32_t *id = ids.data;
   for (int64_t r = 0; r < dy.rows; r++) {
     int64_t first = 0;
     while (id[first] != id[r]) first++;
-    if (first < r) continue; // the id's first row has added them all, so that one rounding is left
+    if (id[r] < 0 || first < r)
+      continue; // the id's first row has added them all, so that one rounding is left
     ref_load_row(sum, dtable, id[r]);
     for (int64_t i = r; i < dy.rows; i++) {
       if (id[i] != id[r]) continue;

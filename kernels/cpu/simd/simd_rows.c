@@ -8,10 +8,10 @@
 #include <string.h>
 
 static void need_index(const char *op, const char *name, const int32_t *values, int64_t n,
-                       int64_t limit) {
+                       int64_t least, int64_t limit) {
   for (int64_t i = 0; i < n; i++) {
-    CHECK(values[i] >= 0 && values[i] < limit, "%s: %s[%lld] is %d; expected 0 <= it < %lld", op,
-          name, (long long)i, values[i], (long long)limit);
+    CHECK(values[i] >= least && values[i] < limit, "%s: %s[%lld] is %d; expected %lld <= it < %lld",
+          op, name, (long long)i, values[i], (long long)least, (long long)limit);
   }
 }
 
@@ -22,9 +22,13 @@ static void embedding(Backend *be, Tensor y, Tensor table, Tensor ids) {
   }
   op_check_embedding(be, y, table, ids);
   const int32_t *id = ids.data;
-  need_index("embedding", "ids", id, y.rows, table.rows);
+  need_index("embedding", "ids", id, y.rows, -1, table.rows);
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, tensor_count(y)))
   for (int64_t r = 0; r < y.rows; r++) {
+    if (id[r] < 0) {
+      memset(row_at(y, r), 0, (size_t)dtype_bytes(y.dtype, y.cols));
+      continue;
+    }
     if (y.dtype == table.dtype) {
       memcpy(row_at(y, r), row_at(table, id[r]), (size_t)dtype_bytes(y.dtype, y.cols));
       continue;
@@ -60,12 +64,13 @@ static void embedding_back_acc(Backend *be, Tensor dtable, Tensor dy, Tensor ids
   int64_t rows = dy.rows;
   uint64_t *keys = (uint64_t *)cpu_scratch(be, SCRATCH_SUMS, 2 * rows);
   if (cpu_noting(be)) return;
-  need_index("embedding_back_acc", "ids", id, rows, dtable.rows);
+  need_index("embedding_back_acc", "ids", id, rows, -1, dtable.rows);
   for (int64_t r = 0; r < rows; r++) keys[r] = (uint64_t)id[r] << 32 | (uint64_t)r;
   qsort(keys, (size_t)rows, sizeof *keys, by_id_then_row);
 #pragma omp parallel for schedule(dynamic, 16) num_threads(cpu_team(be, tensor_count(dy)))
   for (int64_t r = 0; r < rows; r++) {
     if (r > 0 && keys[r] >> 32 == keys[r - 1] >> 32) continue;
+    if (keys[r] >> 32 == UINT32_MAX) continue; // the id -1
     int64_t n = 1;
     while (r + n < rows && keys[r + n] >> 32 == keys[r] >> 32) n++;
     SIMD_BY_F(dtable.dtype, T,
@@ -80,7 +85,7 @@ static void gather_rows(Backend *be, Tensor y, Tensor x, Tensor rows) {
   }
   op_check_gather_rows(be, y, x, rows);
   const int32_t *from = rows.data;
-  need_index("gather_rows", "rows", from, y.rows, x.rows);
+  need_index("gather_rows", "rows", from, y.rows, 0, x.rows);
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, tensor_count(y)))
   for (int64_t i = 0; i < y.rows; i++) {
     memcpy(row_at(y, i), row_at(x, from[i]), (size_t)dtype_bytes(y.dtype, y.cols));
@@ -94,7 +99,7 @@ static void scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows) {
   }
   op_check_scatter_rows_acc(be, dx, dy, rows);
   const int32_t *to = rows.data;
-  need_index("scatter_rows_acc", "rows", to, dy.rows, dx.rows);
+  need_index("scatter_rows_acc", "rows", to, dy.rows, 0, dx.rows);
   for (int64_t i = 1; i < dy.rows; i++) {
     CHECK(to[i] > to[i - 1], "scatter_rows_acc: rows[%lld] is %d after %d; expected ascending rows",
           (long long)i, to[i], to[i - 1]);

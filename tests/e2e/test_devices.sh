@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# labels: quick
+# What the programs say of devices, from outside: env, and one message each for no module, one that is none, a library
+# that is missing, no driver. With the CUDA module built, but no driver, the real libraries are asked.
+set -uo pipefail
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+. tests/e2e/train_lib.sh
+infer=$VMA_BIN/vma-infer
+module=$VMA_BIN/libvma_cuda.so
+unset VMA_CUDA_MODULE
+
+tiny_model tiny mha
+counting_data
+tiny_run
+
+# says PART...: each is in $work/out
+says() {
+  for part in "$@"; do
+    grep -qF -- "$part" "$work/out" || fail "no '$part' in: $(cat "$work/out")"
+  done
+}
+
+# ---- env ----
+
+for program in "$train" "$infer"; do
+  accept "$program" env
+  says "$(basename "$program") " 'CPU   ' '  cores       ' '  oneDNN      ' 'CUDA' '  module  ' '  driver  '
+  refuse 2 'env: takes nothing behind it' "$program" env more
+done
+VMA_CUDA_MODULE=$work/none.so accept "$train" env
+says "module      none" "cannot be used: there is no CUDA module at $work/none.so"
+
+# ---- names ----
+
+refuse 2 "train.device: expected auto, cpu, cuda or cuda:N, found 'gpu'" "$train" --config "$work/run.yaml" train.device=gpu
+refuse 2 "train.device: expected auto, cpu, cuda or cuda:N, found 'cuda:-1'" \
+  "$train" --config "$work/run.yaml" train.device=cuda:-1
+refuse 2 "train.device: expected auto" "$train" --config "$work/run.yaml" train.device=cuda:x --dry-run
+refuse_output=
+refuse 2 "--device: expected auto, cpu, cuda or cuda:N" "$infer" --model "$work/tiny" --prompt x --device tpu
+refuse_output=any
+
+# ---- modules that are none ----
+
+export VMA_CUDA_MODULE=$work/none.so
+refuse 1 "train.device=cuda: there is no CUDA module at $work/none.so" \
+  "$train" --config "$work/run.yaml" train.device=cuda
+refuse 1 "--device cuda: there is no CUDA module at $work/none.so" \
+  "$infer" --model "$work/tiny" --prompt x --device cuda
+echo nothing >"$work/bad.so"
+VMA_CUDA_MODULE=$work/bad.so refuse 1 "$work/bad.so cannot be loaded" \
+  "$train" --config "$work/run.yaml" train.device=cuda
+# auto goes on, and says on what and why
+accept "$train" --config "$work/run.yaml" output.dir="$work/auto"
+says "# device: this machine's CPU (train.device=auto: there is no CUDA module at"
+grep -q 'device: "cpu"' "$work/auto/config.yaml" || fail "config.yaml leaves the device open"
+accept "$train" --config "$work/run.yaml" output.dir="$work/cpu" train.device=cpu
+same_run "$work/auto" "$work/cpu"
+accept "$train" --config "$work/run.yaml" output.dir="$work/auto" resume=auto
+unset VMA_CUDA_MODULE
+
+# ---- the module that was built here ----
+
+if [ ! -e "$module" ]; then
+  echo "SKIP: no CUDA toolkit: the module was not built"
+  [ $failed = 0 ] || exit $failed
+  exit 77
+fi
+# A copy that asks for a library which nobody has.
+sed 's/libcublasLt\.so\./libcublasXX.so./g' "$module" >"$work/other.so"
+if cmp -s "$module" "$work/other.so"; then fail "the module does not need libcublasLt"; fi
+VMA_CUDA_MODULE=$work/other.so refuse 1 "needs libcublasXX.so." "$train" --config "$work/run.yaml" train.device=cuda
+VMA_CUDA_MODULE=$work/other.so accept "$infer" env
+says "module      $work/other.so" "cannot be used: $work/other.so needs libcublasXX.so."
+if [ ! -e /dev/nvidiactl ]; then
+  accept "$train" env
+  says "module      $module" '  toolkit     CUDA 1' '  driver      none' '  cuBLASLt    1' \
+    'cannot be used: there is no NVIDIA driver (error 35)'
+  refuse 1 'train.device=cuda: there is no NVIDIA driver (error 35)' "$train" --config "$work/run.yaml" train.device=cuda
+  refuse 1 '--device cuda:3: there is no NVIDIA driver (error 35)' \
+    "$infer" --model "$work/tiny" --prompt x --device cuda:3
+fi
+exit $failed
