@@ -114,6 +114,9 @@ static void install(Backend *be) {
   cuda_linear_install(be);
   cuda_elementwise_install(be);
   cuda_cast_install(be);
+  cuda_lora_install(be);
+  cuda_loss_install(be);
+  cuda_optim_install(be);
 }
 
 static Status cuda_open(Backend **out, int device, Error *err) {
