@@ -419,6 +419,8 @@ static void module_parse(Parser *ps) {
 }
 
 static void parser_free(Parser *ps) {
+  for (int64_t k = 0; k < ps->instrs.n; k++) free((char *)ps->instrs.at[k].text); // of a failure
+  for (int64_t k = 0; k < ps->lists.n; k++) free(ps->lists.at[k].target);
   free(ps->symbols.at);
   free(ps->functions.at);
   free(ps->locs.at);
