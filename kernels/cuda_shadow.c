@@ -26,6 +26,41 @@ static void shadow_linear_back_w_acc(Backend *be, Tensor dw, Tensor db, Tensor d
   if (dy.rows > 0) note(be, cuda_scratch_linear_back_w(dw, db, dy, x));
 }
 
+static void shadow_lora_back_acc(Backend *be, Tensor dx, Tensor da, Tensor db, Tensor dt, Tensor dy,
+                                 Tensor t, Tensor x, Tensor a, Tensor b, float scale,
+                                 RowSelect select, const Dropout *dropout) {
+  (void)scale;
+  op_check_lora_back_acc(be, dx, da, db, dt, dy, t, x, a, b, select, dropout);
+  if (tensor_count(dt) > 0) note(be, cuda_scratch_lora_back(da, db, x.rows));
+}
+
+static void shadow_sum_acc(Backend *be, Tensor out, Tensor x) {
+  op_check_sum_acc(be, out, x);
+  note(be, cuda_scratch_sum(x));
+}
+
+static void shadow_sum_squares(Backend *be, Tensor out, Tensor x) {
+  op_check_sum_squares(be, out, x);
+  note(be, cuda_scratch_sum(x));
+}
+
+static void shadow_adamw(Backend *be, Tensor w, Tensor master, Tensor m, Tensor v, Tensor g,
+                         const AdamArgs *args) {
+  op_check_adamw(be, w, master, m, v, g, args);
+  if (tensor_count(w) > 0) note(be, CUDA_ADAM_BYTES);
+}
+
+static void shadow_sample(Backend *be, Tensor ids, Tensor logits, const SampleArgs *args) {
+  op_check_sample(be, ids, logits, args);
+  note(be, cuda_scratch_sample(logits));
+}
+
+static void shadow_beam_step(Backend *be, Tensor scores, Tensor parents, Tensor ids, Tensor logits,
+                             const BeamArgs *args) {
+  op_check_beam_step(be, scores, parents, ids, logits, args);
+  note(be, cuda_scratch_beam(scores, args->beams));
+}
+
 static void shadow_forget(Backend *be) {
   be->counts.scratch = 0;
 }
@@ -46,6 +81,12 @@ Status backend_cuda_shadow_open(Backend **out, Error *err) {
   be->linear = shadow_linear;
   be->linear_back_x_acc = shadow_linear_back_x_acc;
   be->linear_back_w_acc = shadow_linear_back_w_acc;
+  be->lora_back_acc = shadow_lora_back_acc;
+  be->sum_acc = shadow_sum_acc;
+  be->sum_squares = shadow_sum_squares;
+  be->adamw = shadow_adamw;
+  be->sample = shadow_sample;
+  be->beam_step = shadow_beam_step;
   *out = be;
   return STATUS_OK;
 }

@@ -117,6 +117,7 @@ static void install(Backend *be) {
   cuda_lora_install(be);
   cuda_loss_install(be);
   cuda_optim_install(be);
+  cuda_sample_install(be);
 }
 
 static Status cuda_open(Backend **out, int device, Error *err) {

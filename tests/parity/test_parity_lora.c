@@ -20,6 +20,10 @@ static const Shape shapes[] = {
     {20, 300, 129, 16, 0, 0.1f, false, true, false, true},
     {70, 64, 32, 5, 1, 0.1f, true, false, true, false},
     {19, 576, 192, 8, 0, 0.05f, false, true, true, true},
+    {9, 70, 31, 64, 1, 0.3f, true, true, true, true},
+    {65, 34, 67, 17, 0, 0.3f, true, true, true, true},
+    {3, 21, 30, 130, 2, 0, false, true, true, true},
+    {1100, 21, 10, 4, 0, 0.2f, true, true, true, true},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -195,9 +199,47 @@ static void test_back(void) {
   }
 }
 
+// A batch of several adapters: one call each, of its own rank, on the same y and dx. t and dt of
+// rows of another adapter must be zeros, and rows of none stay as they are.
+static void call_several(Backend *be, const Tensor *t, const void *user) {
+  const Shape *s = user;
+  Dropout d = dropout_of(s, t, 12);
+  for (int i = 0; i < 2; i++) {
+    RowSelect select = {.adapters = t[15], .id = i};
+    Tensor a = t[4 + 4 * i], b = t[5 + 4 * i], low = t[6 + 4 * i], dlow = t[7 + 4 * i];
+    be->lora_down(be, low, t[3], a, select, &d);
+    be->lora_up_acc(be, t[0], low, b, 0.5f, select);
+    be->lora_back_acc(be, t[1], TENSOR_NONE, TENSOR_NONE, dlow, t[2], low, t[3], a, b, 0.5f, select,
+                      &d);
+  }
+}
+
+static void test_several(void) {
+  static const Shape shape = {37, 45, 38, 3, 0, 0.1f, true, true, false, false};
+  for (int f = 0; f < 2; f++) {
+    const Shape *s = &shape;
+    ParityCase c = {.call = call_several, .user = s};
+    snprintf(c.name, sizeof c.name, "several adapters %s", dtype_info(floats[f])->name);
+    parity_add(&c, "y", PARITY_ACC, floats[f], s->rows, s->out, 0, 1);
+    parity_add(&c, "dx", PARITY_ACC, floats[f], s->rows, s->in, 0, 1);
+    parity_add(&c, "dy", PARITY_IN, floats[f], s->rows, s->out, 0, 1);
+    parity_add(&c, "x", PARITY_IN, floats[f], s->rows, s->in, 0, 1);
+    for (int i = 0; i < 2; i++) {
+      int64_t rank = i == 0 ? s->rank : 8;
+      parity_add(&c, i == 0 ? "a 0" : "a 1", PARITY_IN, DT_F32, rank, s->in, 0, 1);
+      parity_add(&c, i == 0 ? "b 0" : "b 1", PARITY_IN, DT_F32, s->out, rank, 0, 1);
+      parity_add(&c, i == 0 ? "t 0" : "t 1", PARITY_OUT, DT_F32, s->rows, rank, 0, 1);
+      parity_add(&c, i == 0 ? "dt 0" : "dt 1", PARITY_OUT, DT_F32, s->rows, rank, 0, 1);
+    }
+    add_rows_info(&c, s); // adapters 0, 1 and 2, of which there is none
+    parity_run(&c);
+  }
+}
+
 int main(void) {
   RUN(test_down);
   RUN(test_up);
   RUN(test_back);
+  RUN(test_several);
   return test_done();
 }

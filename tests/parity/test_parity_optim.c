@@ -111,9 +111,65 @@ static void test_adamw(void) {
   }
 }
 
+// What a step does with a gradient or a loss that is not finite: nothing, on the device alone.
+typedef struct StepForm {
+  const char *what;
+  double gradient, guard; // of one element; the loss
+} StepForm;
+
+// w m v sums clip | g lr step guard
+static void call_step(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  AdamArgs args = {.lr = t[6],
+                   .step = t[7],
+                   .clip = t[4],
+                   .beta1 = 0.9f,
+                   .beta2 = 0.999f,
+                   .eps = 1e-8f,
+                   .decay = 0.01f};
+  be->sum_squares(be, t[3], t[5]);
+  be->clip_factor(be, t[4], t[3], t[8], 1);
+  be->adamw(be, t[0], TENSOR_NONE, t[1], t[2], t[5], &args);
+  be->fill(be, t[3], 0); // they need not be numbers
+  be->fill(be, t[4], 0);
+}
+
+static void test_step(void) {
+  enum { N = 1500 };
+  static const StepForm forms[] = {{"sound", 1, 2},
+                                   {"a gradient that is NaN", NAN, 2},
+                                   {"a gradient that is infinite", INFINITY, 2},
+                                   {"a loss that is NaN", 1, NAN},
+                                   {"a loss that is infinite", 1, -INFINITY}};
+  for (int k = 0; k < 5; k++) {
+    for (int f = 0; f < 2; f++) {
+      ParityCase c = {.call = call_step};
+      snprintf(c.name, sizeof c.name, "a step with %s, %s", forms[k].what,
+               dtype_info(floats[f])->name);
+      parity_add(&c, "w", PARITY_ACC, DT_F32, 1, N, 0, 1);
+      parity_add(&c, "m", PARITY_ACC, DT_F32, 1, N, 0, 0.1);
+      int v = parity_add(&c, "v", PARITY_ACC, DT_F32, 1, N, 0, 0.1);
+      for (int64_t i = 0; i < N; i++)
+        parity_set(c.tensors[v].t, 0, i, fabs(parity_get(c.tensors[v].t, 0, i)));
+      parity_add(&c, "sums", PARITY_OUT, DT_F64, 1, 1, 0, 1);
+      parity_add(&c, "clip", PARITY_OUT, DT_F32, 1, 2, 0, 1);
+      int g = parity_add(&c, "g", PARITY_IN, floats[f], 1, N, 0, 1);
+      parity_set(c.tensors[g].t, 0, N - 3, forms[k].gradient);
+      int lr = parity_add(&c, "lr", PARITY_IN, DT_F32, 1, 1, 0, 1);
+      parity_set(c.tensors[lr].t, 0, 0, 1e-2);
+      parity_add_i32(&c, "step", (int32_t[]){7}, 1, 0);
+      int guard = parity_add(&c, "guard", PARITY_IN, DT_F64, 1, 1, 0, 1);
+      parity_set(c.tensors[guard].t, 0, 0, forms[k].guard);
+      c.exact = k > 0; // not a bit of them changes
+      parity_run(&c);
+    }
+  }
+}
+
 int main(void) {
   RUN(test_sums);
   RUN(test_clip_factor);
   RUN(test_adamw);
+  RUN(test_step);
   return test_done();
 }
