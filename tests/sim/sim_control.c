@@ -1,0 +1,169 @@
+// What a test asks of the simulated device, and the reports.
+#include "sim_runtime.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- reports ----
+
+enum { REPORTS_MAX = 256, REPORT_BYTES = 700 };
+
+typedef struct Report {
+  SimFault fault;
+  int64_t times;
+  char text[REPORT_BYTES];
+} Report;
+
+static Report reports[REPORTS_MAX];
+static int64_t n_reports;
+
+static void say_at_exit(void) {
+  if (n_reports == 0) return;
+  for (int64_t i = 0; i < n_reports; i++)
+    fprintf(stderr, "simulated device: %s (%lld times)\n", reports[i].text,
+            (long long)reports[i].times);
+  fflush(stderr);
+  _Exit(99);
+}
+
+void sim_report(SimFault fault, const SimKernel *kernel, SimLine line, const char *fmt, ...) {
+  char text[REPORT_BYTES], message[REPORT_BYTES / 2];
+  va_list args;
+  va_start(args, fmt);
+  vsnprintf(message, sizeof message, fmt, args);
+  va_end(args);
+  snprintf(text, sizeof text, "%s%s%.300s%s%.40s:%d", message, kernel != NULL ? " in " : "",
+           kernel != NULL ? kernel->title : "", line.file != NULL ? " at " : "",
+           line.file != NULL ? line.file : "", line.line);
+  static bool watching;
+  const char *wanted = getenv("VMA_SIM_EXIT");
+  if (!watching && wanted != NULL && strcmp(wanted, "1") == 0) atexit(say_at_exit);
+  watching = true;
+  for (int64_t i = 0; i < n_reports; i++) {
+    if (strcmp(reports[i].text, text) != 0) continue;
+    reports[i].times++;
+    return;
+  }
+  if (n_reports == REPORTS_MAX) return;
+  reports[n_reports] = (Report){.fault = fault, .times = 1};
+  memcpy(reports[n_reports++].text, text, sizeof text);
+}
+
+// ---- counters ----
+
+typedef struct Counted {
+  char *kernel;
+  SimCounters counters;
+} Counted;
+
+static Counted *counted;
+static int n_counted, current;
+
+void sim_counters_begin(const char *kernel) {
+  for (current = 0; current < n_counted; current++) {
+    if (strcmp(counted[current].kernel, kernel) == 0) return;
+  }
+  counted = realloc(counted, (size_t)(n_counted + 1) * sizeof *counted);
+  if (counted == NULL) abort();
+  counted[n_counted++] = (Counted){.kernel = strdup(kernel)};
+}
+
+SimCounters *sim_counters_now(void) {
+  static SimCounters nobody;
+  return current < n_counted ? &counted[current].counters : &nobody;
+}
+
+static SimCounters counters_of(const char *name) {
+  SimCounters sum = {0};
+  int64_t *to = (int64_t *)&sum;
+  for (int i = 0; i < n_counted; i++) {
+    const int64_t *from = (const int64_t *)&counted[i].counters;
+    if (name != NULL && strstr(counted[i].kernel, name) == NULL) continue;
+    for (size_t k = 0; k < sizeof sum / sizeof *to; k++) to[k] += from[k];
+  }
+  return sum;
+}
+
+// ---- the control ----
+
+static void configure(const char *device, int sms, uint64_t seed, bool checks) {
+  SimRuntime *r = sim_runtime();
+  if (device != NULL) setenv("VMA_SIM_DEVICE", device, 1);
+  SimRuntime fresh = {0};
+  (void)fresh;
+  if (sms > 0) r->device.sms = sms;
+  if (seed > 0) r->seed = seed;
+  r->checks = checks;
+}
+
+static void set_seed(uint64_t seed) {
+  sim_runtime()->seed = seed;
+}
+static int64_t count_reports(void) {
+  return n_reports;
+}
+static const char *report_text(int64_t i) {
+  return i >= 0 && i < n_reports ? reports[i].text : "";
+}
+static SimFault report_fault(int64_t i) {
+  return i >= 0 && i < n_reports ? reports[i].fault : SIM_FAULTS;
+}
+
+static void clear(void) {
+  SimRuntime *r = sim_runtime();
+  n_reports = 0;
+  for (int i = 0; i < n_counted; i++) counted[i].counters = (SimCounters){0};
+  r->host_waits = r->overlapped = 0;
+  r->device_peak = r->device_bytes;
+}
+
+static int64_t host_waits(void) {
+  return sim_runtime()->host_waits;
+}
+static int64_t overlapped(void) {
+  return sim_runtime()->overlapped;
+}
+static int64_t device_bytes(void) {
+  return sim_runtime()->device_bytes;
+}
+static int64_t device_peak(void) {
+  return sim_runtime()->device_peak;
+}
+static int64_t no_points(void) {
+  return 0;
+}
+static const char *no_point(int64_t i) {
+  (void)i;
+  return "";
+}
+static void no_mutation(int64_t i) {
+  (void)i;
+}
+static void born(const char *arena, const char *name, void *address, int64_t bytes) {
+  (void)arena, (void)name, (void)address, (void)bytes;
+}
+static void released(void *address, int64_t bytes) {
+  (void)address, (void)bytes;
+}
+
+__attribute__((visibility("default"))) const SimControl *sim_control(void) {
+  static const SimControl control = {.configure = configure,
+                                     .set_seed = set_seed,
+                                     .reports = count_reports,
+                                     .report = report_text,
+                                     .report_fault = report_fault,
+                                     .clear = clear,
+                                     .counters = counters_of,
+                                     .host_waits = host_waits,
+                                     .overlapped = overlapped,
+                                     .device_bytes = device_bytes,
+                                     .device_peak = device_peak,
+                                     .tensor_born = born,
+                                     .tensor_released = released,
+                                     .mutation_points = no_points,
+                                     .mutation_point = no_point,
+                                     .mutate = no_mutation};
+  return &control;
+}

@@ -1,0 +1,58 @@
+// The state behind the stand-ins for libcudart and cuBLASLt: device, allocations, streams as vector
+// clocks. For the files sim_cudart.c, sim_cublaslt.c, sim_control.c and sim_report.c.
+//
+// Work is carried out when it is queued, which is one of the orders that a device may take. What the
+// host may know is kept apart: an event is complete for it only after it has waited for something
+// that came after the event, as on a device that is slow without end.
+#ifndef VMA_SIM_RUNTIME_H
+#define VMA_SIM_RUNTIME_H
+
+#include "sim_control.h"
+#include "sim_ptx.h"
+
+#include <cuda_runtime_api.h>
+
+enum { SIM_STREAMS = 16 };
+
+typedef struct SimClock {
+  int64_t at[SIM_STREAMS];
+} SimClock;
+
+typedef struct SimStream {
+  int index;          // 0: the default stream
+  int64_t last_kernel; // its number among the stream's work
+  SimClock clock;     // what has happened before the stream's next work
+  bool used;
+} SimStream;
+
+typedef struct SimBlockOfMemory {
+  void *address;
+  int64_t bytes;
+  bool device; // else pinned
+  struct SimBlockOfMemory *next;
+} SimBlockOfMemory;
+
+typedef struct SimRuntime {
+  SimDevice device;
+  uint64_t seed;
+  bool checks, opened;
+  const char *fail; // VMA_SIM_FAIL: driver, old, none, cc, exclusive, prohibited
+  SimStream streams[SIM_STREAMS];
+  SimClock host; // what the host knows to have happened
+  SimBlockOfMemory *blocks;
+  int64_t device_bytes, device_peak, host_waits, overlapped, launches;
+} SimRuntime;
+
+SimRuntime *sim_runtime(void);
+
+// A stream's next piece of work has been queued.
+void sim_stream_work(SimStream *stream, bool kernel);
+SimStream *sim_stream_of(cudaStream_t stream);
+
+// Host memory that may be copied from or to asynchronously, or device memory; NULL: neither.
+SimBlockOfMemory *sim_block_at(const void *address);
+
+SimCounters *sim_counters_of(const char *kernel); // of a kernel, made at first use
+void sim_counters_begin(const char *kernel);      // of the launch that comes
+
+#endif
