@@ -95,6 +95,14 @@ static void print_version(FILE *to, const char *name, int version, const char *n
   }
 }
 
+// Why a device that the driver sees is of no use; NULL: it is of use.
+static const char *unusable(const CudaDeviceInfo *d) {
+  if (d->major < 8) return "its compute capability is too low, vma's kernels need 8.0";
+  if (d->mode != NULL && strcmp(d->mode, "prohibited") == 0) return "it lets no process compute";
+  if (d->memory_free < 0) return "it is busy: another process holds it exclusively";
+  return NULL;
+}
+
 static void print_device(FILE *to, int number, const CudaDeviceInfo *d) {
   fprintf(to, "  cuda:%-6d %s, compute capability %d.%d, %d multiprocessors, ", number, d->name,
           d->major, d->minor, d->sms);
@@ -103,10 +111,8 @@ static void print_device(FILE *to, int number, const CudaDeviceInfo *d) {
   } else {
     fprintf(to, "%.2f GiB", GIB(d->memory));
   }
-  fprintf(to, ", %s%s\n", d->mode,
-          d->major < 8         ? "; vma's kernels need 8.0"
-          : d->memory_free < 0 ? "; it cannot be opened now"
-                               : "");
+  const char *why = unusable(d);
+  fprintf(to, ", %s%s%s\n", d->mode, why != NULL ? "; of no use: " : "", why != NULL ? why : "");
 }
 
 static void print_cuda(FILE *to) {
@@ -122,6 +128,10 @@ static void print_cuda(FILE *to) {
             (int)(system.cublaslt / 100 % 100), (int)(system.cublaslt % 100));
   }
   for (int i = 0; i < system.n_devices; i++) print_device(to, i, &system.devices[i]);
+  bool any = false;
+  for (int i = 0; i < system.n_devices; i++) any = any || unusable(&system.devices[i]) == NULL;
+  if (system.problem[0] == '\0' && !any)
+    snprintf(system.problem, sizeof system.problem, "no GPU that the driver sees is of use");
   fprintf(to, "  %s%s\n", system.problem[0] != '\0' ? "cannot be used: " : "can be used",
           system.problem);
 }

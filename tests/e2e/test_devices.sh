@@ -82,4 +82,25 @@ if [ ! -e /dev/nvidiactl ]; then
   refuse 1 '--device cuda:3: there is no NVIDIA driver (error 35)' \
     "$infer" --model "$work/tiny" --prompt x --device cuda:3
 fi
+
+# ---- what a driver and devices may be like, by the simulated runtime ----
+
+# cannot HOW MESSAGE DEVICE: with the simulated machine failing so
+cannot() {
+  export VMA_CUDA_MODULE=$VMA_BUILD/tests/libvma_cuda_sim.so VMA_SIM_FAIL=$1
+  refuse 1 "--device cuda: $2" "$infer" --model "$work/tiny" --prompt x --device cuda
+  accept "$infer" env
+  says "cannot be used: $3"
+  unset VMA_CUDA_MODULE VMA_SIM_FAIL
+}
+cannot driver 'there is no NVIDIA driver (error 35)' 'there is no NVIDIA driver (error 35)'
+cannot old 'the NVIDIA driver is for CUDA 12.0, this build needs ' 'the NVIDIA driver is for CUDA 12.0'
+cannot none 'the driver sees no GPU (error 100)' 'the driver sees no GPU'
+cannot cc "GPU 0 has compute capability 7.5; vma's kernels need 8.0" 'no GPU that the driver sees is of use'
+cannot exclusive 'GPU 0 is busy: it is in exclusive mode' 'no GPU that the driver sees is of use'
+cannot prohibited 'GPU 0 is set to let no process compute' 'no GPU that the driver sees is of use'
+VMA_CUDA_MODULE=$VMA_BUILD/tests/libvma_cuda_sim.so VMA_SIM_DEVICE=3090 accept "$infer" env
+says 'simulated 3090, compute capability 8.6, 82 multiprocessors, 24.00 of 24.00 GiB free, shared' 'can be used'
+VMA_CUDA_MODULE=$VMA_BUILD/tests/libvma_cuda_sim.so \
+  refuse 2 '--device cuda:1: there is no GPU 1: the driver sees 1' "$infer" --model "$work/tiny" --prompt x --device cuda:1
 exit $failed

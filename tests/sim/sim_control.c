@@ -90,9 +90,7 @@ static SimCounters counters_of(const char *name) {
 
 static void configure(const char *device, int sms, uint64_t seed, bool checks) {
   SimRuntime *r = sim_runtime();
-  if (device != NULL) setenv("VMA_SIM_DEVICE", device, 1);
-  SimRuntime fresh = {0};
-  (void)fresh;
+  if (device != NULL) sim_take_device(device);
   if (sms > 0) r->device.sms = sms;
   if (seed > 0) r->seed = seed;
   r->checks = checks;

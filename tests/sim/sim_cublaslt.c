@@ -1,6 +1,6 @@
 // The part of cuBLASLt that the CUDA backend uses: d = alpha op(a) op(b) + beta c (+ bias), column
-// by column, f32 or bf16 operands, sums in f32 in ascending k, as one order that a library may take.
-// Rules that a real library keeps are checked: shapes, leading dimensions, alignment, types.
+// by column, f32 or bf16 operands, sums in f32 in ascending k, as one order that a library may
+// take. Rules that a real library keeps are checked: shapes, leading dimensions, alignment, types.
 #include "sim_runtime.h"
 
 #include <cublasLt.h>
@@ -45,8 +45,8 @@ EXPORTED cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *out,
                                                  cublasComputeType_t compute,
                                                  cudaDataType_t scale) {
   if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) {
-    sim_report(SIM_API, NULL, (SimLine){0}, "cublasLtMatmulDescCreate: computes in %d, not in IEEE f32",
-               (int)compute);
+    sim_report(SIM_API, NULL, (SimLine){0},
+               "cublasLtMatmulDescCreate: computes in %d, not in IEEE f32", (int)compute);
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
   Desc *d = calloc(1, sizeof *d);
@@ -144,8 +144,7 @@ static void store(void *data, int type, int64_t at, float x) {
   }
   memcpy(&bits, &x, sizeof bits);
   bool nan = (bits & 0x7fffffff) > 0x7f800000;
-  ((uint16_t *)data)[at] =
-      nan ? 0x7fff : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+  ((uint16_t *)data)[at] = nan ? 0x7fff : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 static size_t size_of(int type) {
@@ -156,11 +155,13 @@ static bool check_matrix(const char *name, const void *data, const Layout *l) {
   const SimBlockOfMemory *b = sim_block_at(data);
   int64_t last = ((l->cols - 1) * l->ld + l->rows) * (int64_t)size_of(l->type);
   if (b == NULL || !b->device) {
-    sim_report(SIM_HOST_POINTER, NULL, (SimLine){0}, "cublasLtMatmul: %s is no device memory", name);
+    sim_report(SIM_HOST_POINTER, NULL, (SimLine){0}, "cublasLtMatmul: %s is no device memory",
+               name);
     return false;
   }
   if ((const char *)data + last > (const char *)b->address + b->bytes) {
-    sim_report(SIM_OUT_OF_BOUNDS, NULL, (SimLine){0}, "cublasLtMatmul: %s ends behind its memory", name);
+    sim_report(SIM_OUT_OF_BOUNDS, NULL, (SimLine){0}, "cublasLtMatmul: %s ends behind its memory",
+               name);
     return false;
   }
   if ((uintptr_t)data % 16 != 0 || l->ld * (int64_t)size_of(l->type) % 16 != 0) {
@@ -199,9 +200,9 @@ EXPORTED cublasStatus_t cublasLtMatmul(cublasLtHandle_t lt, cublasLtMatmulDesc_t
   int64_t m = ta ? A->cols : A->rows, k = ta ? A->rows : A->cols;
   int64_t n = tb ? B->rows : B->cols, k2 = tb ? B->cols : B->rows;
   if (k != k2 || m != D->rows || n != D->cols || A->type != B->type || C->type != D->type) {
-    sim_report(SIM_API, NULL, (SimLine){0}, "cublasLtMatmul: %lld x %lld by %lld x %lld into %lld x %lld",
-               (long long)m, (long long)k, (long long)k2, (long long)n, (long long)D->rows,
-               (long long)D->cols);
+    sim_report(SIM_API, NULL, (SimLine){0},
+               "cublasLtMatmul: %lld x %lld by %lld x %lld into %lld x %lld", (long long)m,
+               (long long)k, (long long)k2, (long long)n, (long long)D->rows, (long long)D->cols);
     return CUBLAS_STATUS_INVALID_VALUE;
   }
   if (!check_matrix("a", a, A) || !check_matrix("b", b, B) || !check_matrix("c", c, C) ||
@@ -209,7 +210,8 @@ EXPORTED cublasStatus_t cublasLtMatmul(cublasLtHandle_t lt, cublasLtMatmulDesc_t
     return CUBLAS_STATUS_INVALID_VALUE;
   float s = *(const float *)alpha, t = *(const float *)beta;
   float *left = packed(a, A, ta), *right = packed(b, B, !tb);
-  float *sums = malloc((size_t)m * sizeof *sums), *columns = malloc((size_t)(m * k) * sizeof(float));
+  float *sums = malloc((size_t)m * sizeof *sums),
+        *columns = malloc((size_t)(m * k) * sizeof(float));
   if (sums == NULL || columns == NULL) abort();
   for (int64_t i = 0; i < m; i++) {
     for (int64_t j = 0; j < k; j++) columns[j * m + i] = left[i * k + j];

@@ -22,16 +22,24 @@ static const SimDevice devices[] = {
     {"h100", 9, 0, 132, 49152, 232448, INT64_C(80) << 30},
 };
 
+static void take_device(SimRuntime *r, const char *name) {
+  for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
+    if (strcmp(devices[i].name, name) == 0) r->device = devices[i];
+  }
+}
+
+void sim_take_device(const char *name) {
+  take_device(sim_runtime(), name);
+}
+
 static void read_environment(SimRuntime *r) {
   const char *name = getenv("VMA_SIM_DEVICE"), *seed = getenv("VMA_SIM_SEED"),
              *sms = getenv("VMA_SIM_SMS"), *checks = getenv("VMA_SIM_CHECKS"),
              *memory = getenv("VMA_SIM_MEMORY");
   r->device = devices[1];
-  for (size_t i = 0; name != NULL && i < sizeof devices / sizeof *devices; i++) {
-    if (strcmp(devices[i].name, name) == 0) r->device = devices[i];
-  }
+  if (name != NULL) take_device(r, name);
   r->seed = seed != NULL ? strtoull(seed, NULL, 10) : 1;
-  if (sms != NULL) r->device.sms = atoi(sms);
+  if (sms != NULL) r->device.sms = (int)strtol(sms, NULL, 10);
   if (memory != NULL) r->device.memory = strtoll(memory, NULL, 10);
   r->checks = checks == NULL || strcmp(checks, "0") != 0;
   r->fail = getenv("VMA_SIM_FAIL");
@@ -141,7 +149,7 @@ EXPORTED const char *cudaGetErrorName(cudaError_t error) {
 }
 
 EXPORTED const char *cudaGetErrorString(cudaError_t error) {
-  return error == cudaSuccess                  ? "no error"
+  return error == cudaSuccess                 ? "no error"
          : error == cudaErrorMemoryAllocation ? "out of memory"
          : error == cudaErrorNoDevice         ? "no CUDA-capable device is detected"
                                               : "an error of the simulated device";
@@ -181,7 +189,8 @@ static cudaError_t allocate(void **out, size_t bytes, bool device) {
 
 static cudaError_t release(void *address, bool device, const char *call) {
   SimRuntime *r = sim_runtime();
-  if (address == NULL) return fails("exclusive") ? result(cudaErrorDevicesUnavailable) : cudaSuccess;
+  if (address == NULL)
+    return fails("exclusive") ? result(cudaErrorDevicesUnavailable) : cudaSuccess;
   for (SimBlockOfMemory **at = &r->blocks; *at != NULL; at = &(*at)->next) {
     SimBlockOfMemory *b = *at;
     if (b->address != address || b->device != device) continue;
@@ -309,8 +318,9 @@ static bool check_side(const void *address, size_t bytes, bool device, const cha
   }
   const char *end = (const char *)b->address + b->bytes;
   if ((const char *)address + bytes <= end) return true;
-  sim_report(SIM_OUT_OF_BOUNDS, NULL, (SimLine){0}, "asynchronous copy: its %s ends %lld bytes too far",
-             what, (long long)((const char *)address + bytes - end));
+  sim_report(SIM_OUT_OF_BOUNDS, NULL, (SimLine){0},
+             "asynchronous copy: its %s ends %lld bytes too far", what,
+             (long long)((const char *)address + bytes - end));
   return false;
 }
 
@@ -470,14 +480,14 @@ static cudaError_t run(HostFunction *f, dim3 grid, dim3 block, void **args, size
   if (f == NULL || !load(f)) return result(cudaErrorInvalidDeviceFunction);
   const SimKernel *k = f->kernel;
   int64_t threads = (int64_t)block.x * block.y * block.z;
-  int64_t allowed = f->dynamic_allowed > r->device.shared_block ? f->dynamic_allowed
-                                                                : r->device.shared_block;
+  int64_t allowed =
+      f->dynamic_allowed > r->device.shared_block ? f->dynamic_allowed : r->device.shared_block;
   if (threads < 1 || threads > 1024 || threads > k->max_threads || grid.x < 1 || grid.y < 1 ||
       grid.y > 65535 || grid.z < 1 || grid.z > 65535 ||
       k->static_shared + (int64_t)shared > allowed) {
-    sim_report(SIM_LAUNCH_LIMITS, k, (SimLine){0}, "%s: %u x %u x %u blocks of %lld threads, %lld bytes shared",
-               k->title, grid.x, grid.y, grid.z, (long long)threads,
-               (long long)(k->static_shared + (int64_t)shared));
+    sim_report(SIM_LAUNCH_LIMITS, k, (SimLine){0},
+               "%s: %u x %u x %u blocks of %lld threads, %lld bytes shared", k->title, grid.x,
+               grid.y, grid.z, (long long)threads, (long long)(k->static_shared + (int64_t)shared));
     return result(cudaErrorInvalidConfiguration);
   }
   uint8_t *params = calloc(1, (size_t)k->param_bytes + 16);

@@ -1,9 +1,9 @@
 // The state behind the stand-ins for libcudart and cuBLASLt: device, allocations, streams as vector
 // clocks. For the files sim_cudart.c, sim_cublaslt.c, sim_control.c and sim_report.c.
 //
-// Work is carried out when it is queued, which is one of the orders that a device may take. What the
-// host may know is kept apart: an event is complete for it only after it has waited for something
-// that came after the event, as on a device that is slow without end.
+// Work is carried out when it is queued, which is one of the orders that a device may take. What
+// the host may know is kept apart: an event is complete for it only after it has waited for
+// something that came after the event, as on a device that is slow without end.
 #ifndef VMA_SIM_RUNTIME_H
 #define VMA_SIM_RUNTIME_H
 
@@ -19,9 +19,9 @@ typedef struct SimClock {
 } SimClock;
 
 typedef struct SimStream {
-  int index;          // 0: the default stream
+  int index;           // 0: the default stream
   int64_t last_kernel; // its number among the stream's work
-  SimClock clock;     // what has happened before the stream's next work
+  SimClock clock;      // what has happened before the stream's next work
   bool used;
 } SimStream;
 
@@ -44,6 +44,7 @@ typedef struct SimRuntime {
 } SimRuntime;
 
 SimRuntime *sim_runtime(void);
+void sim_take_device(const char *name); // "3090", "a100", "h100"; others: it stays
 
 // A stream's next piece of work has been queued.
 void sim_stream_work(SimStream *stream, bool kernel);
