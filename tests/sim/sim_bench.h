@@ -1,15 +1,18 @@
-// For tests of the interpreter alone: kernels from PTX text, launched without runtime or checks. It
-// defines the sim_check_* and sim_report that the interpreter calls, so include it once a program
-// and link vma_sim_exec, not the whole simulator.
+// For tests of the interpreter without runtime: kernels from PTX text. It defines the sim_report
+// (and without BENCH_CHECKED the sim_check_*) that the interpreter calls, so include it once a
+// program and link vma_sim_exec (and vma_sim_check), not the whole simulator.
 #ifndef VMA_SIM_BENCH_H
 #define VMA_SIM_BENCH_H
 
 #include <stdarg.h>
 
+#ifdef BENCH_CHECKED
+#include "sim_memory.h"
+#endif
 #include "sim_ptx.h"
 #include "test.h"
 
-static int64_t bench_count, bench_syncs;
+static int64_t bench_count;
 static SimFault bench_fault;
 static char bench_text[600];
 static int bench_line;
@@ -40,7 +43,12 @@ static inline bool bench_launch(SimKernel *kernel, SimDim grid, SimDim block, in
                       .shared_bytes = kernel->static_shared + dynamic,
                       .dynamic_shared = dynamic,
                       .params = params,
-                      .seed = seed};
+                      .seed = seed,
+#ifdef BENCH_CHECKED
+                      .op = sim_op_now(),
+                      .checks = true
+#endif
+  };
   return sim_exec_launch(&launch);
 }
 
@@ -59,6 +67,7 @@ SimCounters *sim_counters_now(void) {
   return &bench_counters;
 }
 
+#ifndef BENCH_CHECKED
 // The interpreter calls these only in launches that are checked, which these are not.
 uint32_t sim_check_access(SimBlock *block, const SimAccess *access) {
   (void)block;
@@ -78,7 +87,6 @@ void sim_check_launch_end(SimLaunch *launch) {
 }
 void sim_check_barrier(SimBlock *block, int id, const uint32_t *masks) {
   (void)block, (void)id, (void)masks;
-  bench_syncs++;
 }
 void sim_check_warp_sync(SimBlock *block, int warp, uint32_t mask) {
   (void)block, (void)warp, (void)mask;
@@ -95,5 +103,7 @@ void sim_check_async_copy(SimBlock *block, int warp, uint32_t mask, int bytes,
   (void)block, (void)warp, (void)mask, (void)bytes, (void)source_bytes, (void)shared_offset;
   (void)global_address, (void)pc;
 }
+
+#endif
 
 #endif

@@ -1,0 +1,53 @@
+// The shadow of memory, for sim_check.c and sim_check_async.c only: who touched each pair of bytes
+// last, and what warps know of each other.
+#ifndef VMA_SIM_CHECK_H
+#define VMA_SIM_CHECK_H
+
+#include "sim_memory.h"
+
+enum { CHECK_WARPS = 32, CHECK_GRAIN = 2 }; // bytes of a cell
+
+// A thread's access: what a later one must be ordered after. count and sync are the warp's own
+// clocks then: of barriers it came through, of __syncwarp.
+typedef struct Mark {
+  uint32_t block;
+  uint16_t thread;
+  uint8_t kind; // 0 none, 1 plain, 2 atomic, 3 plain and of one byte
+  uint8_t spare;
+  uint32_t count, sync;
+  int32_t pc;
+} Mark;
+
+// Two reads: of the first thread in a stretch without order, and of the last of another thread.
+typedef struct Cell {
+  Mark write, read, other;
+  uint32_t launch; // that the marks are of
+  bool written, in_flight;
+} Cell;
+
+typedef struct Copy { // of cp.async, until its wait
+  uint16_t thread;
+  uint8_t bytes;
+  int32_t group; // -1: not committed yet
+  uint32_t offset;
+  int64_t pc;
+  uint8_t data[16];
+} Copy;
+
+typedef struct Shadow {                     // of a block
+  Cell *shared;                             // [shared_bytes / CHECK_GRAIN]
+  uint8_t *local;                           // [thread][local_bytes]: whether written
+  uint32_t known[CHECK_WARPS][CHECK_WARPS]; // [w][v]: the count of v that w comes after
+  uint32_t count[CHECK_WARPS], sync[CHECK_WARPS];
+  int32_t groups[CHECK_WARPS * 32]; // committed by each thread
+  Copy *copies;
+  int64_t n_copies, room;
+} Shadow;
+
+Mark check_mark(const SimBlock *block, int thread, uint8_t kind, int64_t pc);
+// Records an access of `bytes` at the cells from `first` on, reporting what it is not ordered
+// after. `where`: for reports, the memory's name.
+void check_cells(SimBlock *block, Cell *cells, int64_t first, int64_t n, Mark mark, bool writes,
+                 const char *where);
+
+#endif
