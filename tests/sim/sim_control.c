@@ -1,4 +1,5 @@
 // What a test asks of the simulated device, and the reports.
+#include "sim_memory.h"
 #include "sim_runtime.h"
 
 #include <stdarg.h>
@@ -13,6 +14,8 @@ enum { REPORTS_MAX = 256, REPORT_BYTES = 700 };
 typedef struct Report {
   SimFault fault;
   int64_t times;
+  const SimKernel *kernel;
+  int line;
   char text[REPORT_BYTES];
 } Report;
 
@@ -42,12 +45,17 @@ void sim_report(SimFault fault, const SimKernel *kernel, SimLine line, const cha
   if (!watching && wanted != NULL && strcmp(wanted, "1") == 0) atexit(say_at_exit);
   watching = true;
   for (int64_t i = 0; i < n_reports; i++) {
-    if (strcmp(reports[i].text, text) != 0) continue;
+    // A kernel's fault at a line is one, whichever thread and byte it was found at first.
+    const Report *r = &reports[i];
+    const bool same = kernel != NULL && line.line > 0
+                          ? r->kernel == kernel && r->line == line.line && r->fault == fault
+                          : strcmp(r->text, text) == 0;
+    if (!same) continue;
     reports[i].times++;
     return;
   }
   if (n_reports == REPORTS_MAX) return;
-  reports[n_reports] = (Report){.fault = fault, .times = 1};
+  reports[n_reports] = (Report){.fault = fault, .times = 1, .kernel = kernel, .line = line.line};
   memcpy(reports[n_reports++].text, text, sizeof text);
 }
 
@@ -129,21 +137,11 @@ static int64_t device_bytes(void) {
 static int64_t device_peak(void) {
   return sim_runtime()->device_peak;
 }
-static int64_t no_points(void) {
-  return 0;
-}
-static const char *no_point(int64_t i) {
-  (void)i;
-  return "";
-}
-static void no_mutation(int64_t i) {
-  (void)i;
-}
 static void born(const char *arena, const char *name, void *address, int64_t bytes) {
-  (void)arena, (void)name, (void)address, (void)bytes;
+  vma_sim_tensor(arena, name, address, bytes, true);
 }
 static void released(void *address, int64_t bytes) {
-  (void)address, (void)bytes;
+  vma_sim_tensor(NULL, NULL, address, bytes, false);
 }
 
 __attribute__((visibility("default"))) const SimControl *sim_control(void) {
@@ -160,8 +158,8 @@ __attribute__((visibility("default"))) const SimControl *sim_control(void) {
                                      .device_peak = device_peak,
                                      .tensor_born = born,
                                      .tensor_released = released,
-                                     .mutation_points = no_points,
-                                     .mutation_point = no_point,
-                                     .mutate = no_mutation};
+                                     .mutation_points = sim_mutation_points,
+                                     .mutation_point = sim_mutation_point,
+                                     .mutate = sim_mutate};
   return &control;
 }

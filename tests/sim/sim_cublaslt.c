@@ -1,6 +1,7 @@
 // The part of cuBLASLt that the CUDA backend uses: d = alpha op(a) op(b) + beta c (+ bias), column
 // by column, f32 or bf16 operands, sums in f32 in ascending k, as one order that a library may
 // take. Rules that a real library keeps are checked: shapes, leading dimensions, alignment, types.
+#include "sim_memory.h"
 #include "sim_runtime.h"
 
 #include <cublasLt.h>
@@ -229,6 +230,8 @@ EXPORTED cublasStatus_t cublasLtMatmul(cublasLtHandle_t lt, cublasLtMatmulDesc_t
       if (how->epilogue == CUBLASLT_EPILOGUE_BIAS) x += load(how->bias, how->bias_type, i);
       store(d, D->type, col * D->ld + i, x);
     }
+    const int64_t size = D->type == CUDA_R_32F ? 4 : 2;
+    sim_memory_wrote((char *)d + col * D->ld * size, m * size);
   }
   free(left);
   free(right);

@@ -1,4 +1,5 @@
 // The part of libcudart that the CUDA backend uses, for the simulated device.
+#include "sim_memory.h"
 #include "sim_runtime.h"
 
 #include <stdio.h>
@@ -183,6 +184,7 @@ static cudaError_t allocate(void **out, size_t bytes, bool device) {
   r->blocks = b;
   if (device) r->device_bytes += b->bytes;
   if (r->device_bytes > r->device_peak) r->device_peak = r->device_bytes;
+  sim_memory_add(memory, (int64_t)bytes, device ? SIM_MEMORY_DEVICE : SIM_MEMORY_PINNED);
   *out = memory;
   return cudaSuccess;
 }
@@ -196,6 +198,7 @@ static cudaError_t release(void *address, bool device, const char *call) {
     if (b->address != address || b->device != device) continue;
     *at = b->next;
     if (device) r->device_bytes -= b->bytes;
+    sim_memory_remove(b->address);
     memset(b->address, 0xFF, (size_t)b->bytes);
     free(b->address);
     free(b);
@@ -349,8 +352,12 @@ EXPORTED cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *f
   if (!sound) return result(cudaErrorInvalidValue);
   if (to_device != from_device) count_overlap(s);
   sim_stream_work(s, false);
-  for (size_t i = 0; i < rows; i++)
-    memmove((char *)to + i * to_stride, (const char *)from + i * from_stride, row);
+  for (size_t i = 0; i < rows; i++) {
+    char *d = (char *)to + i * to_stride;
+    const char *a = (const char *)from + i * from_stride;
+    memmove(d, a, row);
+    if (to_device) sim_memory_copied(d, a, (int64_t)row);
+  }
   return cudaSuccess;
 }
 
@@ -364,6 +371,7 @@ EXPORTED cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStre
   if (!check_side(to, bytes, true, "destination")) return result(cudaErrorInvalidValue);
   sim_stream_work(sim_stream_of(stream), false);
   memset(to, value, bytes);
+  sim_memory_wrote(to, (int64_t)bytes);
   return cudaSuccess;
 }
 
@@ -443,6 +451,14 @@ static bool load(HostFunction *f) {
   return f->kernel != NULL;
 }
 
+int sim_kernel_count(void) {
+  return n_functions;
+}
+
+SimKernel *sim_kernel_at(int i) {
+  return load(&functions[i]) ? functions[i].kernel : NULL;
+}
+
 typedef struct Configuration {
   dim3 grid, block;
   size_t shared;
@@ -502,7 +518,9 @@ static cudaError_t run(HostFunction *f, dim3 grid, dim3 block, void **args, size
                       .dynamic_shared = (int64_t)shared,
                       .params = params,
                       .seed = r->seed + (uint64_t)r->launches * 0x9E3779B97F4A7C15u,
-                      .number = ++r->launches};
+                      .number = ++r->launches,
+                      .checks = r->checks,
+                      .op = sim_op_now()};
   sim_stream_work(sim_stream_of(stream), true);
   sim_counters_begin(k->title);
   bool whole = sim_exec_launch(&launch);

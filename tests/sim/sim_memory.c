@@ -90,6 +90,16 @@ void sim_memory_wrote(const void *address, int64_t bytes) {
   if (bytes > 0) set_written(address, bytes, 1);
 }
 
+void sim_memory_copied(void *to, const void *from, int64_t bytes) {
+  const SimMemory *a = sim_memory_find(from), *b = sim_memory_find(to);
+  if (a == NULL || b == NULL || a->written == NULL || b->written == NULL) {
+    sim_memory_wrote(to, bytes);
+    return;
+  }
+  memmove(b->written + ((uint8_t *)to - b->data), a->written + ((const uint8_t *)from - a->data),
+          (size_t)bytes);
+}
+
 static int64_t tensor_index(const uint8_t *address) {
   int64_t low = 0, high = state.n_tensors;
   while (low < high) {

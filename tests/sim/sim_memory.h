@@ -40,6 +40,8 @@ bool sim_memory_remove(void *address); // false: no allocation begins there
 SimMemory *sim_memory_find(const void *address);
 int64_t sim_memory_bytes(void), sim_memory_peak(void);     // of the device
 void sim_memory_wrote(const void *address, int64_t bytes); // by a copy, memset or product
+void sim_memory_copied(void *to, const void *from,
+                       int64_t bytes); // as far as `from` holds something
 
 // The tensor that holds the address, or the nearest below it; NULL: none in that allocation.
 const SimTensorName *sim_tensor_at(const SimMemory *memory, const void *address);

@@ -56,4 +56,13 @@ SimBlockOfMemory *sim_block_at(const void *address);
 SimCounters *sim_counters_of(const char *kernel); // of a kernel, made at first use
 void sim_counters_begin(const char *kernel);      // of the launch that comes
 
+// The registered kernels, loaded; NULL: its PTX could not be.
+int sim_kernel_count(void);
+SimKernel *sim_kernel_at(int i);
+
+// sim_mutate.c
+int64_t sim_mutation_points(void);
+const char *sim_mutation_point(int64_t i);
+void sim_mutate(int64_t i);
+
 #endif
