@@ -26,6 +26,18 @@ static void shadow_linear_back_w_acc(Backend *be, Tensor dw, Tensor db, Tensor d
   if (dy.rows > 0) note(be, cuda_scratch_linear_back_w(dw, db, dy, x));
 }
 
+static void shadow_rmsnorm_back_acc(Backend *be, Tensor dx, Tensor dw, Tensor dy, Tensor z,
+                                    Tensor rstd, Tensor w) {
+  op_check_rmsnorm_back_acc(be, dx, dw, dy, z, rstd, w);
+  if (tensor_given(dw)) note(be, cuda_scratch_column_sum(dy.rows, dy.cols));
+}
+
+static void shadow_layernorm_back_acc(Backend *be, Tensor dx, Tensor dw, Tensor db, Tensor dy,
+                                      Tensor z, Tensor mean, Tensor rstd, Tensor w) {
+  op_check_layernorm_back_acc(be, dx, dw, db, dy, z, mean, rstd, w);
+  if (tensor_given(dw) || tensor_given(db)) note(be, cuda_scratch_column_sum(dy.rows, dy.cols));
+}
+
 static void shadow_lora_back_acc(Backend *be, Tensor dx, Tensor da, Tensor db, Tensor dt, Tensor dy,
                                  Tensor t, Tensor x, Tensor a, Tensor b, float scale,
                                  RowSelect select, const Dropout *dropout) {
@@ -81,6 +93,8 @@ Status backend_cuda_shadow_open(Backend **out, Error *err) {
   be->linear = shadow_linear;
   be->linear_back_x_acc = shadow_linear_back_x_acc;
   be->linear_back_w_acc = shadow_linear_back_w_acc;
+  be->rmsnorm_back_acc = shadow_rmsnorm_back_acc;
+  be->layernorm_back_acc = shadow_layernorm_back_acc;
   be->lora_back_acc = shadow_lora_back_acc;
   be->sum_acc = shadow_sum_acc;
   be->sum_squares = shadow_sum_squares;

@@ -114,6 +114,8 @@ static void install(Backend *be) {
   cuda_linear_install(be);
   cuda_elementwise_install(be);
   cuda_cast_install(be);
+  cuda_rows_install(be);
+  cuda_norm_install(be);
   cuda_lora_install(be);
   cuda_loss_install(be);
   cuda_optim_install(be);
