@@ -11,6 +11,11 @@ static int32_t *host_ints(int64_t n) {
   return memory;
 }
 
+// A device with memory of its own, or a rehearsal of one, whose shadow then knows the op.
+static bool draws_itself(const Backend *be) {
+  return be->mem_info != NULL || (be->shadow != NULL && be->shadow->sample != NULL);
+}
+
 void decoder_init(Decoder *d, Ctx *ctx, Llama *model, Arena *cache, DecoderSize size) {
   const LlamaConfig *c = &model->config;
   if (size.seqs == 0) size.seqs = 1;
@@ -23,6 +28,7 @@ void decoder_init(Decoder *d, Ctx *ctx, Llama *model, Arena *cache, DecoderSize 
         (long long)size.seqs);
   *d = (Decoder){.ctx = ctx,
                  .model = model,
+                 .draws = draws_itself(ctx->be),
                  .chunk = chunk,
                  .logits = malloc((size_t)(size.seqs * c->vocab) * sizeof *d->logits),
                  .ids = host_ints(chunk),
@@ -66,7 +72,103 @@ static void add_piece(Decoder *d, const DecoderPiece *p, int64_t n_seqs, int64_t
   d->borders[n_seqs + 1] = (int32_t)(n_rows + p->n);
 }
 
-void decoder_step(Decoder *d, DecoderPiece *pieces, int64_t n) {
+// ---- tokens that the backend draws ----
+
+static Tensor upload(Ctx *ctx, DType dtype, int64_t rows, int64_t cols, const void *values,
+                     const char *name) {
+  Tensor t = ctx_tensor(ctx, KEEP, dtype, rows, cols, name);
+  ctx->be->copy_in(ctx->be, t, values);
+  return t;
+}
+
+// The rows' texts, where one of them has a penalty; with `whole` as long as they can become.
+static SeenIds upload_seen(Ctx *ctx, const DecoderPiece *const *ends, int64_t n, int64_t whole) {
+  int64_t longest = whole;
+  bool any = whole > 0;
+  for (int64_t i = 0; i < n; i++) {
+    any = any || ends[i]->draw->options.repetition_penalty != 1;
+    if (ends[i]->draw->n_context > longest) longest = ends[i]->draw->n_context;
+  }
+  if (!any) return (SeenIds){0};
+  float *penalty = arena_alloc(ctx->host, ARENA_HIGH, n * 4, "penalties");
+  int32_t *lengths = arena_alloc(ctx->host, ARENA_HIGH, n * 4, "lengths");
+  int32_t *ids = arena_alloc(ctx->host, ARENA_HIGH, n * longest * 4, "texts");
+  memset(ids, 0, (size_t)(n * longest) * sizeof *ids);
+  for (int64_t i = 0; i < n; i++) {
+    const DecoderDraw *d = ends[i]->draw;
+    penalty[i] = d->options.repetition_penalty;
+    lengths[i] = (int32_t)d->n_context;
+    memcpy(ids + i * longest, d->context, (size_t)d->n_context * sizeof *ids);
+  }
+  return (SeenIds){.ids = upload(ctx, DT_I32, n, longest, ids, "texts"),
+                   .lengths = upload(ctx, DT_I32, 1, n, lengths, "lengths of texts"),
+                   .penalty = upload(ctx, DT_F32, 1, n, penalty, "penalties")};
+}
+
+// The n pieces that end get their ids; only these come to the host.
+static void draw_tokens(Ctx *ctx, Tensor logits, DecoderPiece *const *ends, int64_t n,
+                        int64_t whole) {
+  Backend *be = ctx->be;
+  float *temperature = arena_alloc(ctx->host, ARENA_HIGH, n * 4, "temperatures");
+  float *top_p = arena_alloc(ctx->host, ARENA_HIGH, n * 4, "top p");
+  int32_t *top_k = arena_alloc(ctx->host, ARENA_HIGH, n * 4, "top k");
+  int64_t *seeds = arena_alloc(ctx->host, ARENA_HIGH, n * 8, "seeds");
+  int64_t *draws = arena_alloc(ctx->host, ARENA_HIGH, n * 8, "draws");
+  int32_t *ids = arena_alloc(ctx->host, ARENA_HIGH, n * 4, "ids");
+  for (int64_t i = 0; i < n; i++) {
+    const SamplerOptions *o = &ends[i]->draw->options;
+    temperature[i] = o->temperature;
+    top_p[i] = o->top_p;
+    top_k[i] = o->top_k < INT32_MAX ? (int32_t)o->top_k : INT32_MAX;
+    seeds[i] = (int64_t)o->seed;
+    draws[i] = (int64_t)ends[i]->draw->drawn;
+  }
+  SampleArgs args = {.temperature = upload(ctx, DT_F32, 1, n, temperature, "temperatures"),
+                     .top_k = upload(ctx, DT_I32, 1, n, top_k, "top k"),
+                     .top_p = upload(ctx, DT_F32, 1, n, top_p, "top p"),
+                     .seeds = upload(ctx, DT_I64, 1, n, seeds, "seeds"),
+                     .draws = upload(ctx, DT_I64, 1, n, draws, "draws"),
+                     .seen = upload_seen(ctx, (const DecoderPiece *const *)ends, n, whole)};
+  Tensor drawn = ctx_tensor(ctx, KEEP, DT_I32, 1, n, "drawn ids");
+  be->sample(be, drawn, logits, &args);
+  be->read_end(be, ids, be->read_begin(be, drawn));
+  for (int64_t i = 0; i < n; i++) {
+    ends[i]->id = ids[i];
+    ends[i]->logits = NULL;
+  }
+}
+
+// Whether the step's tokens are to be drawn.
+static bool wants_draws(const Decoder *d, const DecoderPiece *pieces, int64_t n) {
+  int64_t ends = 0, draws = 0;
+  for (int64_t i = 0; i < n; i++) {
+    ends += pieces[i].ends;
+    draws += pieces[i].ends && pieces[i].draw != NULL;
+  }
+  CHECK(draws == 0 || (draws == ends && d->draws), "%lld of %lld tokens are to be drawn",
+        (long long)draws, (long long)ends);
+  return draws > 0;
+}
+
+// What the last rows say: logits on the host, or tokens. `whole`: of the texts, in a rehearsal.
+static void finish_step(Decoder *d, DecoderPiece *pieces, int64_t n, int64_t n_ends, Value *trunk,
+                        int64_t whole) {
+  Ctx *ctx = d->ctx;
+  Tensor rows = upload(ctx, DT_I32, 1, n_ends, d->rows, "last rows");
+  Tensor logits = llama_logits(ctx, d->model, trunk, rows);
+  if (!wants_draws(d, pieces, n)) {
+    ctx->be->copy_out(ctx->be, d->logits, logits);
+    return;
+  }
+  DecoderPiece **ends =
+      arena_alloc(ctx->host, ARENA_HIGH, n_ends * (int64_t)sizeof *ends, "pieces that end");
+  for (int64_t i = 0, k = 0; i < n; i++) {
+    if (pieces[i].ends) ends[k++] = &pieces[i];
+  }
+  draw_tokens(ctx, logits, ends, n_ends, whole);
+}
+
+static void run_step(Decoder *d, DecoderPiece *pieces, int64_t n, int64_t whole) {
   CHECK(n > 0 && n <= d->cache.n_seqs, "%lld pieces for %lld sequences", (long long)n,
         (long long)d->cache.n_seqs);
   int64_t n_rows = 0, n_ends = 0, vocab = d->model->config.vocab;
@@ -78,7 +180,6 @@ void decoder_step(Decoder *d, DecoderPiece *pieces, int64_t n) {
     d->rows[n_ends++] = (int32_t)n_rows - 1;
   }
   Ctx *ctx = d->ctx;
-  Backend *be = ctx->be;
   ArenaMark step = arena_mark(ctx->step), host = arena_mark(ctx->host);
   Batch batch = {.tokens = {.n_seqs = n,
                             .n_rows = n_rows,
@@ -90,13 +191,13 @@ void decoder_step(Decoder *d, DecoderPiece *pieces, int64_t n) {
   DeviceBatch on_device;
   device_batch_make(ctx, &batch, &d->cache, &on_device);
   Value *trunk = llama_trunk(ctx, d->model, &on_device, &d->cache);
-  if (n_ends > 0) {
-    Tensor rows = ctx_tensor(ctx, KEEP, DT_I32, 1, n_ends, "last rows");
-    be->copy_in(be, rows, d->rows);
-    be->copy_out(be, d->logits, llama_logits(ctx, d->model, trunk, rows));
-  }
+  if (n_ends > 0) finish_step(d, pieces, n, n_ends, trunk, whole);
   arena_release(ctx->step, step);
   arena_release(ctx->host, host);
+}
+
+void decoder_step(Decoder *d, DecoderPiece *pieces, int64_t n) {
+  run_step(d, pieces, n, 0);
 }
 
 int64_t decoder_length(const Decoder *d) {
@@ -122,12 +223,17 @@ void decoder_rehearse(Ctx *ctx, Llama *model, Arena *cache, const void *size) {
   int32_t *ids = host_ints(n);
   DecoderPiece *pieces = calloc((size_t)seqs, sizeof *pieces);
   CHECK(pieces != NULL, "no memory for %lld pieces", (long long)seqs);
+  DecoderDraw draw = {.options = SAMPLER_GREEDY, .context = ids, .n_context = 1};
   for (int64_t i = 0; i < seqs; i++) {
-    pieces[i] = (DecoderPiece){.seq = (int32_t)i, .ids = ids, .n = i == 0 ? n : 1, .ends = true};
+    pieces[i] = (DecoderPiece){.seq = (int32_t)i,
+                               .ids = ids,
+                               .n = i == 0 ? n : 1,
+                               .ends = true,
+                               .draw = d.draws ? &draw : NULL};
   }
   kv_cache_reserve(&d.cache, ctx->be, 0, s->max_len);
   d.cache.lens[0] = (int32_t)(s->max_len - n);
-  decoder_step(&d, pieces, seqs);
+  run_step(&d, pieces, seqs, s->max_len + 1);
   decoder_free(&d);
   free(pieces);
   free(ids);

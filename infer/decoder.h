@@ -7,6 +7,7 @@
 #define VMA_DECODER_H
 
 #include "llama.h"
+#include "sampler.h"
 
 typedef struct DecoderSize {
   int64_t max_len; // tokens that each sequence can hold
@@ -20,11 +21,20 @@ typedef struct Decoder {
   Ctx *ctx; // not recording
   Llama *model;
   KvCache cache;
+  bool draws;    // pieces may have `draw`: the backend has memory of its own, and logits stay there
   int64_t chunk; // rows of a step at most
   float *logits; // host [seqs, V] of the last step
   // The step that is put together, host: [chunk] and [seqs].
   int32_t *ids, *positions, *borders, *seqs, *adapters, *rows;
 } Decoder;
+
+// A token that the backend itself is to draw (the op `sample`), so that no logits come to the host.
+typedef struct DecoderDraw {
+  SamplerOptions options;
+  uint64_t drawn;         // numbers that were drawn for the text before; options.seed is their key
+  const int32_t *context; // [n_context] prompt and what was drawn: for the penalty
+  int64_t n_context;
+} DecoderDraw;
 
 // What a step reads of one sequence.
 typedef struct DecoderPiece {
@@ -33,7 +43,11 @@ typedef struct DecoderPiece {
   const int32_t *ids; // [n] in [0, V): checked
   int64_t n;          // > 0
   bool ends;          // the logits after the last id are wanted
-  float *logits;      // out, where `ends`: [V], until the next step
+  float *logits;      // out, where `ends`: [V], until the next step; NULL where ids are drawn
+  // Where `ends`, and only where the decoder draws: the token to draw; all pieces of a step that
+  // end have one, or none has.
+  const DecoderDraw *draw;
+  int32_t id; // out: the token; -1: the logits are not finite
 } DecoderPiece;
 
 void decoder_init(Decoder *decoder, Ctx *ctx, Llama *model, Arena *cache, DecoderSize size);

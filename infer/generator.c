@@ -26,6 +26,7 @@ typedef struct GeneratorSlot {
   StopText stop;
   Output output;
   BeamSearch search; // with beams
+  DecoderDraw draw;  // of the step, where the backend draws
   int64_t piece;     // its first one in the step; -1: none
   double begun;      // seconds_now when the request came, then when its prompt was read
 } GeneratorSlot;
@@ -204,14 +205,29 @@ static Status check_finite(const float *logits, int64_t n, int64_t drawn, Error 
                    (long long)drawn);
 }
 
-static Status draw_one(Generator *g, GeneratorSlot *s, float *logits, Error *err) {
-  Status status = STATUS_OK;
-  Generation *out = s->out;
-  TRY(check_finite(logits, g->sampler.vocab, out->n, err));
+// The next id of a slot, which the backend has drawn from logits that it kept, or the host does.
+static Status next_id(Generator *g, GeneratorSlot *s, int32_t *id, Error *err) {
+  const DecoderPiece *piece = &g->pieces[s->piece];
+  if (piece->draw != NULL) {
+    *id = piece->id;
+    if (s->draw.options.temperature > 0) (void)rng_uniform(&s->rng); // what was drawn over there
+    float bad = NAN;
+    return *id >= 0 ? STATUS_OK : check_finite(&bad, 1, s->out->n, err);
+  }
+  Status status = check_finite(piece->logits, g->sampler.vocab, s->out->n, err);
+  if (status != STATUS_OK) return status;
   g->sampler.options = s->request.options->sampler;
   g->sampler.rng = s->rng;
-  int32_t id = sampler_pick(&g->sampler, logits, s->context, s->n_context);
+  *id = sampler_pick(&g->sampler, piece->logits, s->context, s->n_context);
   s->rng = g->sampler.rng;
+  return STATUS_OK;
+}
+
+static Status draw_one(Generator *g, GeneratorSlot *s, Error *err) {
+  Status status = STATUS_OK;
+  Generation *out = s->out;
+  int32_t id;
+  TRY(next_id(g, s, &id, err));
   out->ids[out->n++] = s->context[s->n_context++] = id;
   bool is_eos = is_stop_id(s->request.options, id);
   if (!is_eos) TRY(put_id(g, s, id, err));
@@ -333,6 +349,20 @@ static int64_t plan_step(Generator *g) {
   return n;
 }
 
+// The backend draws for all slots whose text goes on with this step.
+static void leave_draws(Generator *g) {
+  for (int i = 0; i < g->size.slots; i++) {
+    GeneratorSlot *s = &g->slots[i];
+    if (s->out == NULL || s->piece < 0 || !g->pieces[s->piece].ends) continue;
+    s->draw = (DecoderDraw){.options = s->request.options->sampler,
+                            .drawn = s->rng.counter,
+                            .context = s->context,
+                            .n_context = s->n_context};
+    s->draw.options.seed = s->rng.key;
+    g->pieces[s->piece].draw = &s->draw;
+  }
+}
+
 static Status draw(Generator *g, GeneratorSlot *s, Error *err) {
   bool first = s->out->prefill_seconds == 0;
   if (first) {
@@ -340,13 +370,15 @@ static Status draw(Generator *g, GeneratorSlot *s, Error *err) {
     s->out->prefill_seconds = now - s->begun;
     s->begun = now;
   }
-  return g->n_seqs > 1 ? draw_beams(g, s, err) : draw_one(g, s, g->pieces[s->piece].logits, err);
+  return g->n_seqs > 1 ? draw_beams(g, s, err) : draw_one(g, s, err);
 }
 
 Status generator_step(Generator *g, Error *err) {
   CHECK(g->n_used > 0, "a step without a request");
   Status status = STATUS_OK;
-  decoder_step(g->decoder, g->pieces, plan_step(g));
+  int64_t n = plan_step(g);
+  if (g->decoder->draws && g->n_seqs == 1) leave_draws(g);
+  decoder_step(g->decoder, g->pieces, n);
   for (int i = 0; i < g->size.slots; i++) {
     GeneratorSlot *s = &g->slots[i];
     if (s->out != NULL && s->piece >= 0 && g->pieces[s->piece].ends) TRY(draw(g, s, err));

@@ -219,6 +219,31 @@ static void test_weights_that_are_not_finite(void) {
   engine.be->copy_in(engine.be, t, norm);
 }
 
+// Tokens that the backend draws from logits that it keeps are those that the host draws.
+static void test_draws_of_the_backend(void) {
+  static const SamplerOptions samplers[] = {
+      {.temperature = 0, .top_p = 1, .repetition_penalty = 1},
+      {.temperature = 0, .top_p = 1, .repetition_penalty = 1.5f},
+      {.temperature = 0.9f, .top_p = 1, .repetition_penalty = 1, .seed = 5},
+      {.temperature = 2, .top_k = 20, .top_p = 0.9f, .repetition_penalty = 1.2f, .seed = 6}};
+  enum { N_SAMPLERS = sizeof samplers / sizeof *samplers, N = 30 };
+  int32_t greedy[N];
+  EXPECT(!decoder.draws, "the CPU's logits are the host's");
+  for (int i = 0; i < N_SAMPLERS; i++) {
+    GenerateOptions o = plain_options(N);
+    o.sampler = samplers[i];
+    Generation host = run(&o, (TextSink){0}, STATUS_OK);
+    decoder.draws = true;
+    Generation g = run(&o, (TextSink){0}, STATUS_OK);
+    decoder.draws = false;
+    EXPECT(g.n == N && host.n == N && memcmp(g.ids, host.ids, sizeof greedy) == 0, "sampler %d", i);
+    if (i == 0) memcpy(greedy, g.ids, sizeof greedy);
+    EXPECT(i == 0 || memcmp(g.ids, greedy, sizeof greedy) != 0, "sampler %d is greedy", i);
+    generation_free(&g);
+    generation_free(&host);
+  }
+}
+
 int main(void) {
   set_up();
   RUN(test_greedy_equals_full_recompute);
@@ -227,6 +252,9 @@ int main(void) {
   RUN(test_context);
   RUN(test_seeds);
   RUN(test_sink_fails);
+  RUN(test_draws_of_the_backend);
+  RUN(test_weights_that_are_not_finite);
+  decoder.draws = true;
   RUN(test_weights_that_are_not_finite);
   decoder_free(&decoder);
   token_ids_free(&prompt);
