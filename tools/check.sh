@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, fetches the small model and runs every test but those labelled "nightly"; then runs
-# the quick tests again under AddressSanitizer and UndefinedBehaviorSanitizer. At most 25 minutes on 2 cores.
+# the quick tests again under AddressSanitizer and UndefinedBehaviorSanitizer. At most 40 minutes on 2 cores.
 #
 #   tools/check.sh                  all of it
 #   tools/check.sh --no-sanitize    without the second part
 #
 # Exit status 0: all passed, and no test was skipped that must not be. A test may be skipped only for data of
-# ../shared/data (VMA_TEST_DATA) where that folder is absent, for a GPU, toolkit or instruction set that the machine
-# lacks, and for the small model where PyPI does not answer.
+# ../shared/data (VMA_TEST_DATA) where that folder is absent, for the simulated device where there is no nvcc, for an
+# instruction set that the machine lacks, and for the small model where PyPI does not answer. No test here takes a GPU
+# (those are labelled "gpu"): the CUDA kernels run on the simulated device.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/setup.sh
@@ -42,7 +43,8 @@ skipped() {
 may_skip() { # may_skip REASON
   case $1 in
     *shared/data* | *VMA_TEST_DATA*) [ ! -d "${VMA_TEST_DATA:-../shared/data}" ] ;;
-    *GPU* | *CUDA* | *toolkit* | *'instruction set'*) true ;;
+    *CUDA* | *toolkit*) [ "$cuda" = absent ] ;;
+    *GPU* | *'instruction set'*) true ;;
     *model*) [ "$model" = absent ] ;;
     *) false ;;
   esac
@@ -79,6 +81,13 @@ setup_install "${packages[@]}"
 
 setup_step "Build"
 setup_build release
+cuda=absent
+if [ -e build/bin/libvma_cuda.so ]; then
+  cuda=present
+  if [ ! -e build/tests/libvma_cuda_sim.so ]; then setup_fail "the simulated device was not built"; fi
+elif command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
+  setup_fail "nvcc is here, but the CUDA backend was not built: see the table of the configure step"
+fi
 
 setup_step "Small model"
 model=present
@@ -90,14 +99,14 @@ elif ! setup_fetch_model; then
 fi
 
 setup_step "Tests"
-run_tests release build -LE nightly
+run_tests release build -LE 'nightly|gpu'
 
 if [ $sanitize = yes ]; then
   # One build with both sanitizers: what either finds stops the test, at half the time of two builds.
   setup_step "Build with AddressSanitizer and UndefinedBehaviorSanitizer"
   setup_build sanitize
   setup_step "Quick tests under the sanitizers"
-  run_tests sanitize build/sanitize -L quick -LE 'nightly|weights|gpu' -E '^core/(lint|sample_data)$'
+  run_tests sanitize build/sanitize -L quick -LE 'nightly|weights|gpu|sim' -E '^core/(lint|sample_data)$'
 fi
 
 setup_step "Result"
@@ -105,5 +114,8 @@ for log in "$logs"/*.skipped; do
   name=$(basename "$log" .skipped)
   setup_say "$name: $(grep 'tests passed' "$logs/$name.log" || echo 'no tests'), $(wc -l <"$log") skipped"
 done
+if [ $cuda = absent ]; then
+  setup_say "Left out, since there is no nvcc here: the CUDA backend's build, and all tests on the simulated device."
+fi
 if [ $failed != 0 ]; then setup_fail "the checks failed"; fi
 setup_say "All checks passed."
