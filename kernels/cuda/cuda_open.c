@@ -116,6 +116,8 @@ static void install(Backend *be) {
   cuda_cast_install(be);
   cuda_rows_install(be);
   cuda_norm_install(be);
+  cuda_rope_install(be);
+  cuda_attention_install(be);
   cuda_lora_install(be);
   cuda_loss_install(be);
   cuda_optim_install(be);

@@ -112,6 +112,14 @@ static inline int64_t cuda_scratch_lora_back(Tensor da, Tensor db, int64_t rows)
   return cuda_lora_pieces(rows) * (a > b ? a : b) * (int64_t)sizeof(float);
 }
 
+// ---- attention (cuda_attention_back.cu) ----
+
+// do . o of each query and head, and their sums for each bias bucket.
+static inline int64_t cuda_scratch_attention_back(Tensor q, Tensor dbias, int64_t heads) {
+  int64_t each = 1 + (tensor_given(dbias) ? dbias.rows : 0);
+  return q.rows * heads * each * (int64_t)sizeof(float);
+}
+
 // ---- choosing tokens (cuda_sample.cu) ----
 
 // Rows that are sampled at a time: each takes a copy of its logits and their weights.

@@ -1,0 +1,116 @@
+// What the attention kernels share: the arguments of a call as a kernel sees them, which sequence a
+// row belongs to, which keys a query sees, and the bucket of the relative bias.
+#ifndef VMA_CUDA_ATTENTION_CUH
+#define VMA_CUDA_ATTENTION_CUH
+
+#include "cuda_math.cuh"
+
+// A warp owns a row of a head: lane l has columns l, l + 32, ...
+enum { ATTENTION_WARPS = 4, ATTENTION_THREADS = 32 * ATTENTION_WARPS, ATTENTION_COLS = 512 };
+
+struct AttentionView {
+  const int32_t *cu_q, *cu_k, *k_lens, *offset, *prefix, *pages;
+  int64_t page_stride;
+  int32_t seqs, page_size, heads, group, width;
+  float scale;
+  int32_t buckets; // 0: no bias
+  float bias_log;  // ln(max_distance / exact buckets)
+};
+
+static inline AttentionView attention_view(const AttentionArgs *a) {
+  AttentionView v = {};
+  v.cu_q = (const int32_t *)a->cu_q.data;
+  v.cu_k = (const int32_t *)a->cu_k.data;
+  v.k_lens = (const int32_t *)a->k_lens.data;
+  v.offset = (const int32_t *)a->offset.data;
+  v.prefix = (const int32_t *)a->prefix.data;
+  v.pages = (const int32_t *)a->pages.data;
+  v.page_stride = a->pages.stride;
+  v.seqs = (int32_t)a->n_seqs;
+  v.page_size = (int32_t)a->page_size;
+  v.heads = (int32_t)a->n_heads;
+  v.group = (int32_t)(a->n_heads / a->n_kv_heads);
+  v.width = (int32_t)a->head_dim;
+  v.scale = a->scale;
+  if (tensor_given(a->bias)) {
+    v.buckets = (int32_t)a->bias.rows;
+    v.bias_log = (float)log((double)a->bias_max_distance / (double)(a->bias.rows / 2));
+  }
+  return v;
+}
+
+// The tensors of a call that kernels read besides q, k and v.
+#define CUDA_READ_ATTENTION(a)                                                                     \
+  CUDA_READ((a)->cu_q), CUDA_READ((a)->cu_k), CUDA_READ((a)->k_lens), CUDA_READ((a)->offset),      \
+      CUDA_READ((a)->prefix), CUDA_READ((a)->pages), CUDA_READ((a)->bias)
+
+// The sequence whose rows [starts[s], starts[s + 1]) hold `row`, or -1.
+__device__ __forceinline__ int sequence_of(const int32_t *starts, int seqs, int64_t row) {
+  if (seqs == 0 || row < starts[0] || row >= starts[seqs]) return -1;
+  int low = 0, high = seqs; // starts[low] <= row < starts[high]
+  while (high - low > 1) {
+    int middle = (low + high) / 2;
+    if (starts[middle] <= row)
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+__device__ __forceinline__ int key_count(const AttentionView &v, int s) {
+  return v.k_lens != NULL ? v.k_lens[s] : v.cu_k[s + 1] - v.cu_k[s];
+}
+
+__device__ __forceinline__ int offset_of(const AttentionView &v, int s) {
+  return v.offset != NULL ? v.offset[s] : 0;
+}
+
+// How many keys query i of s sees: they are the first ones.
+__device__ __forceinline__ int visible_keys(const AttentionView &v, int s, int i) {
+  int n = max(offset_of(v, s) + i + 1, v.prefix != NULL ? v.prefix[s] : 0);
+  return min(max(n, 0), key_count(v, s));
+}
+
+__device__ __forceinline__ int64_t key_row(const AttentionView &v, int s, int j) {
+  if (v.pages == NULL) return v.cu_k[s] + j;
+  return (int64_t)v.pages[s * v.page_stride + j / v.page_size] * v.page_size + j % v.page_size;
+}
+
+// attention_bias_bucket of the host, operation by operation.
+__device__ __forceinline__ int bias_bucket(const AttentionView &v, int distance) {
+  int exact = v.buckets / 2, n = max(distance, 0);
+  if (n < exact) return n;
+  float ratio = logf((float)n / (float)exact);
+  int large = exact + (int)__fmul_rn(ratio / v.bias_log, (float)(v.buckets - exact));
+  return min(large, v.buckets - 1);
+}
+
+// The dot product of a head in shared memory with one in memory.
+template <typename F>
+__device__ __forceinline__ float head_dot(const float *head, const F *other, int width) {
+  float sum = 0.0f;
+  for (int c = 0; c < width; c++) sum = fmaf(head[c], load_f32(other + c), sum);
+  return sum;
+}
+
+void cuda_attention_back_install(Backend *be); // cuda_attention_back.cu
+
+// The instance for a head of `width` columns: N columns a lane, 32 N >= width.
+#define CUDA_BY_WIDTH(op, width, ...)                                                              \
+  do {                                                                                             \
+    CHECK((width) <= ATTENTION_COLS, "%s: heads of %lld columns; the CUDA backend takes %d", (op), \
+          (long long)(width), (int)ATTENTION_COLS);                                                \
+    if ((width) <= 64) {                                                                           \
+      enum { N = 2 };                                                                              \
+      __VA_ARGS__;                                                                                 \
+    } else if ((width) <= 128) {                                                                   \
+      enum { N = 4 };                                                                              \
+      __VA_ARGS__;                                                                                 \
+    } else {                                                                                       \
+      enum { N = ATTENTION_COLS / 32 };                                                            \
+      __VA_ARGS__;                                                                                 \
+    }                                                                                              \
+  } while (0)
+
+#endif

@@ -1,0 +1,204 @@
+// Attention backward, for every form that the forward takes but pages.
+//
+// Maths, with p_ij = e^(s_ij - lse_i) and delta_i = do_i . o_i:
+//   ds_ij = p_ij (do_i . v_j - delta_i)
+//   dq_i += scale sum_j ds_ij k_j;  dk_j += scale sum_i ds_ij q_i;  dv_j += sum_i p_ij do_i
+//   dbias[bucket(i, j)] += ds_ij
+//
+// Tiling: two passes, so that no sum is shared between blocks.
+//   dq   a warp owns a query row of a head: 32 keys at a time, lane l works out ds of key l, then
+//        all lanes add ds_j k_j to their columns. It leaves delta in scratch for the second pass,
+//        and the row's sums for each bias bucket: a bucket belongs to lane bucket % 32.
+//   dkv  a warp owns a key row of a kv head and walks the query heads of its group and the queries
+//        that see the key, 32 at a time in the same way.
+// A third kernel adds the rows' bias sums in order. All sums run in an order that the shape alone
+// decides; there is no atomic.
+// Shared memory: two heads a warp (2 D floats), and a warp's bias buckets.
+// flops: 14 D a pair (5 products and 2 recomputed); bytes: K, V or Q, dO from L2 once a row.
+#include "cuda_attention.cuh"
+#include "cuda_scratch.h"
+
+// budget: attention_dq_kernel registers=128 shared=0
+template <typename F, int N>
+static __global__ void __launch_bounds__(ATTENTION_THREADS)
+    attention_dq_kernel(Rows<F> dq, float *delta, float *bias_sums, Rows<const F> d_o,
+                        Rows<const F> o, Rows<const float> lse, Rows<const F> q, Rows<const F> k,
+                        Rows<const F> v, Rows<const F> bias, AttentionView view, int64_t rows) {
+  extern __shared__ float shared[];
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, width = view.width;
+  int64_t row = (int64_t)blockIdx.x * ATTENTION_WARPS + warp;
+  if (row >= rows) return; // the whole warp: there is no barrier of the block
+  int head = blockIdx.y;
+  int64_t column = (int64_t)head * width, kv_column = (int64_t)(head / view.group) * width;
+  float *query = shared + warp * (2 * width + view.buckets), *dout = query + width,
+        *buckets = dout + width, product = 0.0f;
+  for (int c = lane; c < width; c += 32) {
+    query[c] = load_f32(q.row(row) + column + c);
+    dout[c] = load_f32(d_o.row(row) + column + c);
+    product = fmaf(dout[c], load_f32(o.row(row) + column + c), product);
+  }
+  for (int b = lane; b < view.buckets; b += 32) buckets[b] = 0.0f;
+  product = warp_sum(product);
+  if (lane == 0) delta[row * view.heads + head] = product;
+  __syncwarp();
+  int s = sequence_of(view.cu_q, view.seqs, row), i = 0, n = 0;
+  if (s >= 0) {
+    i = (int)(row - view.cu_q[s]);
+    n = visible_keys(view, s, i);
+  }
+  float out[N] = {}, log_sum = lse.row(row)[head];
+  for (int j0 = 0; j0 < n; j0 += 32) {
+    int j = j0 + lane, some = min(n - j0, 32), bucket = 0;
+    float ds = 0.0f;
+    int64_t at = 0;
+    if (j < n) {
+      at = key_row(view, s, j);
+      float score = view.scale * head_dot(query, k.row(at) + kv_column, width);
+      if (view.buckets > 0) {
+        bucket = bias_bucket(view, offset_of(view, s) + i - j);
+        score += load_f32(bias.row(bucket) + head);
+      }
+      ds = expf(score - log_sum) * (head_dot(dout, v.row(at) + kv_column, width) - product);
+    }
+    for (int t = 0; t < some; t++) {
+      float share = __shfl_sync(0xffffffffu, ds, t);
+      int to = __shfl_sync(0xffffffffu, bucket, t);
+      if (bias_sums != NULL && to % 32 == lane) buckets[to] += share;
+      const F *key = k.row(__shfl_sync(0xffffffffu, at, t)) + kv_column;
+#pragma unroll
+      for (int x = 0; x < N; x++) {
+        int c = lane + 32 * x;
+        if (c < width) out[x] = fmaf(share, load_f32(key + c), out[x]);
+      }
+    }
+  }
+#pragma unroll
+  for (int x = 0; x < N; x++) {
+    int c = lane + 32 * x;
+    F *to = dq.row(row) + column + c;
+    if (c < width && n > 0) store_f32(to, load_f32(to) + view.scale * out[x]);
+  }
+  if (bias_sums == NULL) return;
+  for (int b = lane; b < view.buckets; b += 32)
+    bias_sums[(row * view.heads + head) * view.buckets + b] = buckets[b];
+}
+
+// budget: attention_dkv_kernel registers=168 shared=0
+template <typename F, int N>
+static __global__ void __launch_bounds__(ATTENTION_THREADS)
+    attention_dkv_kernel(Rows<F> dk, Rows<F> dv, const float *delta, Rows<const F> d_o,
+                         Rows<const float> lse, Rows<const F> q, Rows<const F> k, Rows<const F> v,
+                         Rows<const F> bias, AttentionView view, int64_t rows) {
+  extern __shared__ float shared[];
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, width = view.width;
+  int64_t row = (int64_t)blockIdx.x * ATTENTION_WARPS + warp;
+  if (row >= rows) return; // the whole warp: there is no barrier of the block
+  int s = sequence_of(view.cu_k, view.seqs, row);
+  if (s < 0) return;
+  int j = (int)(row - view.cu_k[s]), first = view.cu_q[s], n_q = view.cu_q[s + 1] - first;
+  if (j >= key_count(view, s)) return;
+  int kv_head = blockIdx.y;
+  int64_t kv_column = (int64_t)kv_head * width;
+  float *key = shared + warp * 2 * width, *value = key + width;
+  for (int c = lane; c < width; c += 32) {
+    key[c] = load_f32(k.row(row) + kv_column + c);
+    value[c] = load_f32(v.row(row) + kv_column + c);
+  }
+  __syncwarp();
+  // Queries from here on see the key; all do when the prefix has it.
+  int from = max(j - offset_of(view, s), 0);
+  if (view.prefix != NULL && j < view.prefix[s]) from = 0;
+  float out_k[N] = {}, out_v[N] = {};
+  for (int head = kv_head * view.group; head < (kv_head + 1) * view.group; head++) {
+    int64_t column = (int64_t)head * width;
+    for (int i0 = from; i0 < n_q; i0 += 32) {
+      int i = i0 + lane, some = min(n_q - i0, 32);
+      float p = 0.0f, ds = 0.0f;
+      if (i < n_q) {
+        int64_t at = first + i;
+        float score = view.scale * head_dot(key, q.row(at) + column, width);
+        if (view.buckets > 0)
+          score += load_f32(bias.row(bias_bucket(view, offset_of(view, s) + i - j)) + head);
+        p = expf(score - lse.row(at)[head]);
+        ds = p * (head_dot(value, d_o.row(at) + column, width) - delta[at * view.heads + head]);
+      }
+      for (int t = 0; t < some; t++) {
+        float share = __shfl_sync(0xffffffffu, ds, t), weight = __shfl_sync(0xffffffffu, p, t);
+        const F *query = q.row(first + i0 + t) + column, *dout = d_o.row(first + i0 + t) + column;
+#pragma unroll
+        for (int x = 0; x < N; x++) {
+          int c = lane + 32 * x;
+          if (c >= width) continue;
+          out_k[x] = fmaf(share, load_f32(query + c), out_k[x]);
+          out_v[x] = fmaf(weight, load_f32(dout + c), out_v[x]);
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int x = 0; x < N; x++) {
+    int c = lane + 32 * x;
+    if (c >= width) continue;
+    F *to_k = dk.row(row) + kv_column + c, *to_v = dv.row(row) + kv_column + c;
+    store_f32(to_k, load_f32(to_k) + view.scale * out_k[x]);
+    store_f32(to_v, load_f32(to_v) + out_v[x]);
+  }
+}
+
+// dbias[b, h] += the rows' sums, in order. A thread owns an element.
+// budget: attention_dbias_kernel registers=32 shared=0
+static __global__ void attention_dbias_kernel(Rows<float> dbias, const float *sums, int64_t rows,
+                                              int32_t heads, int32_t buckets) {
+  int i = blockIdx.x * ATTENTION_THREADS + threadIdx.x;
+  if (i >= heads * buckets) return;
+  int head = i / buckets, b = i % buckets;
+  float sum = 0.0f;
+  for (int64_t r = 0; r < rows; r++) sum += sums[(r * heads + head) * buckets + b];
+  dbias.row(b)[head] += sum;
+}
+
+template <typename F, int N>
+static void launch_back(CudaBackend *cuda, Tensor dq, Tensor dk, Tensor dv, Tensor dbias,
+                        Tensor d_o, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
+                        const AttentionArgs *args) {
+  AttentionView view = attention_view(args);
+  int64_t bytes = cuda_scratch_attention_back(q, dbias, args->n_heads);
+  float *delta = (float *)cuda_scratch(cuda, bytes);
+  float *bias_sums = tensor_given(dbias) ? delta + q.rows * args->n_heads : NULL;
+  if (q.rows > 0) {
+    dim3 grid((unsigned)cuda_ceil(q.rows, ATTENTION_WARPS), (unsigned)args->n_heads);
+    int64_t shared = ATTENTION_WARPS * (2 * view.width + view.buckets) * (int64_t)sizeof(float);
+    CUDA_LAUNCH(cuda, (attention_dq_kernel<F, N>), grid, ATTENTION_THREADS, shared, rows_of<F>(dq),
+                delta, bias_sums, const_rows<F>(d_o), const_rows<F>(o), const_rows<float>(lse),
+                const_rows<F>(q), const_rows<F>(k), const_rows<F>(v), const_rows<F>(args->bias),
+                view, q.rows);
+  }
+  if (k.rows > 0) {
+    dim3 grid((unsigned)cuda_ceil(k.rows, ATTENTION_WARPS), (unsigned)args->n_kv_heads);
+    CUDA_LAUNCH(cuda, (attention_dkv_kernel<F, N>), grid, ATTENTION_THREADS,
+                ATTENTION_WARPS * 2 * view.width * sizeof(float), rows_of<F>(dk), rows_of<F>(dv),
+                delta, const_rows<F>(d_o), const_rows<float>(lse), const_rows<F>(q),
+                const_rows<F>(k), const_rows<F>(v), const_rows<F>(args->bias), view, k.rows);
+  }
+  if (bias_sums == NULL || q.rows == 0) return;
+  CUDA_LAUNCH(cuda, attention_dbias_kernel,
+              cuda_ceil((int64_t)view.heads * view.buckets, ATTENTION_THREADS), ATTENTION_THREADS,
+              0, rows_of<float>(dbias), bias_sums, q.rows, view.heads, view.buckets);
+}
+
+static void cuda_attention_back_acc(Backend *be, Tensor dq, Tensor dk, Tensor dv, Tensor dbias,
+                                    Tensor d_o, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
+                                    const AttentionArgs *args) {
+  CudaBackend *cuda = cuda_of(be);
+  op_check_attention_back_acc(be, dq, dk, dv, dbias, d_o, o, lse, q, k, v, args);
+  CUDA_OP(cuda, "attention_back_acc", CUDA_UPDATE(dq), CUDA_UPDATE(dk), CUDA_UPDATE(dv),
+          CUDA_UPDATE(dbias), CUDA_READ(d_o), CUDA_READ(o), CUDA_READ(lse), CUDA_READ(q),
+          CUDA_READ(k), CUDA_READ(v), CUDA_READ_ATTENTION(args));
+  CUDA_F(q.dtype, "attention_back_acc",
+         CUDA_BY_WIDTH("attention_back_acc", args->head_dim,
+                       launch_back<F, N>(cuda, dq, dk, dv, dbias, d_o, o, lse, q, k, v, args)));
+}
+
+void cuda_attention_back_install(Backend *be) {
+  be->attention_back_acc = cuda_attention_back_acc;
+}
