@@ -138,7 +138,7 @@ static int64_t device_peak(void) {
   return sim_runtime()->device_peak;
 }
 static void born(const char *arena, const char *name, void *address, int64_t bytes) {
-  vma_sim_tensor(arena, name, address, bytes, true);
+  sim_tensor_name(arena, name, address, bytes);
 }
 static void released(void *address, int64_t bytes) {
   vma_sim_tensor(NULL, NULL, address, bytes, false);

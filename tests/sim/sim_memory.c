@@ -118,14 +118,9 @@ const SimTensorName *sim_tensor_at(const SimMemory *memory, const void *address)
   return &state.tensors[at];
 }
 
-// What is born takes the place of what was released there, and holds nothing yet.
-void vma_sim_tensor(const char *arena, const char *name, void *address, int64_t bytes, bool born) {
+// What is born takes the place of what was released there.
+void sim_tensor_name(const char *arena, const char *name, void *address, int64_t bytes) {
   uint8_t *from = address;
-  if (!born) {
-    for (int64_t k = tensor_index(from); k >= 0 && state.tensors[k].from == from; k--)
-      state.tensors[k].live = false;
-    return;
-  }
   if (bytes <= 0) return;
   int64_t kept = 0;
   for (int64_t k = 0; k < state.n_tensors; k++) {
@@ -148,7 +143,18 @@ void vma_sim_tensor(const char *arena, const char *name, void *address, int64_t 
   char *text = NULL;
   if (asprintf(&text, "%s/%s", arena != NULL ? arena : "?", name != NULL ? name : "?") < 0) abort();
   state.tensors[at] = (SimTensorName){text, from, bytes, true};
-  set_written(address, bytes, 0);
+}
+
+// A tensor that an arena hands out holds nothing yet, whatever its memory was used for before.
+void vma_sim_tensor(const char *arena, const char *name, void *address, int64_t bytes, bool born) {
+  const uint8_t *from = address;
+  if (born) {
+    sim_tensor_name(arena, name, address, bytes);
+    if (bytes > 0) set_written(address, bytes, 0);
+    return;
+  }
+  for (int64_t k = tensor_index(from + bytes); k >= 0 && state.tensors[k].from >= from; k--)
+    if (state.tensors[k].from < from + bytes) state.tensors[k].live = false;
 }
 
 static void add_range(SimRange range) {

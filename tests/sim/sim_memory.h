@@ -45,6 +45,8 @@ void sim_memory_copied(void *to, const void *from,
 
 // The tensor that holds the address, or the nearest below it; NULL: none in that allocation.
 const SimTensorName *sim_tensor_at(const SimMemory *memory, const void *address);
+// Names a range of memory and leaves what it holds.
+void sim_tensor_name(const char *arena, const char *name, void *address, int64_t bytes);
 const SimOp *sim_op_now(void); // what launches from now on may touch; NULL: nothing was declared
 
 // The backend's hooks (cuda_hooks.h).
