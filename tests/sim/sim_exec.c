@@ -83,6 +83,8 @@ void sim_run_nop(SimWarp *w, const SimInstr *i) {
 
 void sim_run_branch(SimWarp *w, const SimInstr *i) {
   if (w->lanes == w->active) {
+    // Going back, lanes may come to where others wait that they had passed.
+    if (w->n_groups > 0 && i->target < w->pc) w->next = SIM_PICK;
     w->pc = i->target;
     return;
   }

@@ -64,6 +64,12 @@ static void test_divergence(void) {
                    "D: mov.u32 %r4, 13;\nE: st.global.u32 [%o], %r4;\nret;\n}\n",
              32, 0, 1));
   for (u32 k = 0; k < 32; k++) EXPECT(out[k] == (k % 4 == 2 ? 0x5a5a5a5a : 10 + k % 4));
+  // Lanes whose way lies behind the shuffle in the text come back to those that wait at it.
+  EXPECT(run(BEGIN "mov.u32 %r2, 1;\nsetp.gt.u32 %p1, %t, 3;\n@%p1 bra FAR;\n"
+                   "NEAR: shfl.sync.bfly.b32 %r3, %r2, 16, 31, -1;\nadd.u32 %r3, %r3, %t;\n"
+                   "st.global.u32 [%o], %r3;\nret;\nFAR: mov.u32 %r2, 2;\nbra NEAR;\n}\n",
+             32, 0, 1));
+  for (u32 k = 0; k < 32; k++) EXPECT(out[k] == k + (k < 16 || k > 19 ? 2 : 1));
   EXPECT(bench_reports() == 0);
 }
 
