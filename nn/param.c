@@ -265,7 +265,10 @@ void param_zero_grads(ParamTable *table, Backend *be) {
 void param_round_masters(ParamTable *table, Backend *be) {
   for (int64_t i = 0; i < table->n_buckets; i++) {
     const Bucket *b = &table->buckets[i];
-    if (tensor_given(b->master)) be->cast(be, b->w, b->master);
+    if (!tensor_given(b->master) || b->n_ranges == 0) continue;
+    const BucketRange *last = &b->ranges[b->n_ranges - 1]; // nothing is behind it but padding
+    int64_t n = last->offset + last->count;
+    be->cast(be, tensor_cols(b->w, 0, n), tensor_cols(b->master, 0, n));
   }
 }
 

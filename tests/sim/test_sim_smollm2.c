@@ -1,7 +1,9 @@
 // labels: weights sim
-// SmolLM2's first two layers (its own weights, embedding and head) read 64 tokens of real text on the
-// simulated device as on the CPU: the loss, and every gradient of adapters on all linear layers.
+// SmolLM2's first two layers (its own weights, embedding and head) read 64 tokens of real text on
+// the simulated device as on the CPU: the loss, and every gradient of adapters on all linear
+// layers.
 #include "curve.h"
+#include "rng.h"
 #include "sim_module.h"
 #include "test.h"
 #include "tiny.h"

@@ -1,7 +1,8 @@
 // labels: sim
-// A toy of two streams, an encoder of values and a decoder of tokens, on the simulated device against
-// the CPU: bidirectional attention by prefix, causal attention with a T5 bias table and its gradient,
-// cross-attention whose keys have borders of their own. Loss and every gradient, in f32 and bf16.
+// A toy of two streams, an encoder of values and a decoder of tokens, on the simulated device
+// against the CPU: bidirectional attention by prefix, causal attention with a T5 bias table and its
+// gradient, cross-attention whose keys have borders of their own. Loss and every gradient, in f32
+// and bf16.
 #include "ops.h"
 #include "rig.h"
 #include "rng.h"
@@ -20,8 +21,8 @@ enum { R_ENC = 47, R_DEC = 24 };
 typedef struct Toy {
   Rig rig;
   ParamTable params;
-  Linear qkv_enc, o_enc, up_enc, down_enc, qkv, o, q_cross, k_cross, v_cross, o_cross, gate_up, down,
-      head;
+  Linear qkv_enc, o_enc, up_enc, down_enc, qkv, o, q_cross, k_cross, v_cross, o_cross, gate_up,
+      down, head;
   Param *norms[6], *shifts[2], *embed, *bias;
   double loss;
 } Toy;
@@ -51,7 +52,8 @@ static void declare_all(Toy *t, DType dtype) {
     snprintf(name, sizeof name, "norm %d", i);
     t->norms[i] = declare(t, dtype, C, 0, name);
   }
-  for (int i = 0; i < 2; i++) t->shifts[i] = declare(t, dtype, C, 0, i == 0 ? "shift 0" : "shift 1");
+  for (int i = 0; i < 2; i++)
+    t->shifts[i] = declare(t, dtype, C, 0, i == 0 ? "shift 0" : "shift 1");
   declare_linear(t, dtype, &t->qkv_enc, (H + 2 * K) * D, C, true, "encoder qkv");
   declare_linear(t, dtype, &t->o_enc, C, H * D, true, "encoder o");
   declare_linear(t, dtype, &t->up_enc, F, C, true, "encoder up");
@@ -136,11 +138,14 @@ static void run(Toy *t) {
     }
   }
   float inv_count = 1.0f / (float)n;
-  Tensor cu_e = rig_ints(&t->rig, 1, SEQS + 1, cu_enc), cu_d = rig_ints(&t->rig, 1, SEQS + 1, cu_dec);
-  Tensor whole = rig_ints(&t->rig, 1, SEQS, prefix_enc), at = rig_ints(&t->rig, 1, R_ENC, positions);
+  Tensor cu_e = rig_ints(&t->rig, 1, SEQS + 1, cu_enc),
+         cu_d = rig_ints(&t->rig, 1, SEQS + 1, cu_dec);
+  Tensor whole = rig_ints(&t->rig, 1, SEQS, prefix_enc),
+         at = rig_ints(&t->rig, 1, R_ENC, positions);
   Tensor words = rig_ints(&t->rig, 1, R_DEC, ids), label_rows = rig_ints(&t->rig, 1, n, rows);
   Tensor label_ids = rig_ints(&t->rig, 1, n, labels);
-  Tensor inv = ctx_tensor(ctx, KEEP, DT_F32, 1, 1, "inv"), loss = ctx_tensor(ctx, KEEP, DT_F64, 1, 1, "loss");
+  Tensor inv = ctx_tensor(ctx, KEEP, DT_F32, 1, 1, "inv"),
+         loss = ctx_tensor(ctx, KEEP, DT_F64, 1, 1, "loss");
   Tensor pixels = rig_tensor(&t->rig, ctx->dtype, R_ENC, C, values);
   be->copy_in(be, inv, &inv_count);
   be->fill(be, loss, 0);
@@ -149,18 +154,23 @@ static void run(Toy *t) {
 
   Value *enc = encode(t, value_wrap(ctx, pixels, false), cu_e, whole, at);
   Value *x = op_embedding(ctx, t->embed, words, KEEP), *z;
-  RopeArgs split = {
-      .n_heads = H, .n_kv_heads = K, .head_dim = D, .positions = tensor_cols(at, 0, R_DEC), .max_position = 37};
+  RopeArgs split = {.n_heads = H,
+                    .n_kv_heads = K,
+                    .head_dim = D,
+                    .positions = tensor_cols(at, 0, R_DEC),
+                    .max_position = 37};
   AttentionArgs self = heads, cross = heads;
   self.cu_q = self.cu_k = cu_d;
   cross.cu_q = cu_d;
   cross.cu_k = cu_e;
   cross.prefix = whole;
   Value *h = op_rmsnorm(ctx, x, t->norms[2], 1e-5f, KEEP);
-  Qkv p = op_rope_split(ctx, op_linear(ctx, &t->qkv, h, NULL, KEEP), &split, TENSOR_NONE, TENSOR_NONE);
+  Qkv p =
+      op_rope_split(ctx, op_linear(ctx, &t->qkv, h, NULL, KEEP), &split, TENSOR_NONE, TENSOR_NONE);
   Value *d = op_linear(ctx, &t->o, op_attention(ctx, p.q, p.k, p.v, t->bias, &self), NULL, KEEP);
   h = op_add_rmsnorm(ctx, &z, x, d, t->norms[3], 1e-5f, KEEP);
-  Value *q = op_linear(ctx, &t->q_cross, h, NULL, KEEP), *k = op_linear(ctx, &t->k_cross, enc, NULL, KEEP),
+  Value *q = op_linear(ctx, &t->q_cross, h, NULL, KEEP),
+        *k = op_linear(ctx, &t->k_cross, enc, NULL, KEEP),
         *v = op_linear(ctx, &t->v_cross, enc, NULL, KEEP), *y;
   d = op_linear(ctx, &t->o_cross, op_attention(ctx, q, k, v, NULL, &cross), NULL, KEEP);
   h = op_add_rmsnorm(ctx, &y, z, d, t->norms[4], 1e-5f, KEEP);
@@ -228,8 +238,8 @@ static void compare(DType dtype, double share) {
     ours = distance(x, z, n);
     theirs = distance(y, z, n);
     EXPECT(norm > 1e-4, "%s has no gradient", name);
-    EXPECT(ours <= 2 * theirs + share * norm, "%s is off by %.3g of its norm, the CPU's by %.3g", name,
-           ours / norm, theirs / norm);
+    EXPECT(ours <= 2 * theirs + share * norm, "%s is off by %.3g of its norm, the CPU's by %.3g",
+           name, ours / norm, theirs / norm);
     free(x);
     free(y);
     free(z);
