@@ -165,7 +165,7 @@ static bool check_matrix(const char *name, const void *data, const Layout *l) {
                name);
     return false;
   }
-  if ((uintptr_t)data % 16 != 0 || l->ld * (int64_t)size_of(l->type) % 16 != 0) {
+  if ((uintptr_t)data % 16 != 0 || (l->cols > 1 && l->ld * (int64_t)size_of(l->type) % 16 != 0)) {
     sim_report(SIM_MISALIGNED, NULL, (SimLine){0},
                "cublasLtMatmul: %s at %p with leading dimension %lld: 16 bytes were promised", name,
                data, (long long)l->ld);
