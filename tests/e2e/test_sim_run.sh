@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# labels: sim
+# Whole programs on the simulated device: a run that is stopped and goes on has the bits of one that is not, a run that
+# does not fit is refused with its numbers, greedy text is that of the CPU. Any report of the device fails the program.
+set -uo pipefail
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+. tests/e2e/train_lib.sh
+infer=$VMA_BIN/vma-infer
+module=$VMA_BUILD/tests/libvma_cuda_sim.so
+if [ ! -e "$module" ]; then
+  echo "SKIP: no CUDA toolkit: there is no simulated device in this build"
+  exit 77
+fi
+export VMA_CUDA_MODULE=$module VMA_SIM_EXIT=1
+
+tiny_model tiny mha
+counting_data
+tiny_run
+sed -i 's/epochs: 3/epochs: 1/; s/keep: 20/keep: 20, samples: 0/' "$work/run.yaml" # 3 steps
+
+# ---- training ----
+
+accept "$train" --config "$work/run.yaml"
+grep -qF '# device: simulated a100 (train.device=auto: a GPU that can be used)' "$work/out" ||
+  fail "the device is not named: $(head -30 "$work/out")"
+grep -q 'context .*measured' "$work/out" || fail "no line of the context in the plan"
+grep -q 'device: "cuda"' "$work/whole/config.yaml" || fail "config.yaml leaves the device open"
+grep -q '"backend": "cuda"' "$work/whole/manifest.json" || fail "the manifest names another backend"
+
+# Stopped by the file STOP after the step at hand; it goes on with another order of blocks and warps.
+"$train" --config "$work/run.yaml" output.dir="$work/again" >"$work/stopped.out" 2>"$work/stopped.err" &
+pid=$!
+while kill -0 $pid 2>/dev/null && ! grep -q '"step": 1' "$work/again/metrics.jsonl" 2>/dev/null; do sleep 0.05; done
+touch "$work/again/STOP"
+status=0
+wait $pid || status=$?
+[ $status = 75 ] || fail "stopping: status $status: $(cat "$work/stopped.err")"
+VMA_SIM_SEED=99 VMA_SIM_SMS=7 accept "$train" --config "$work/run.yaml" output.dir="$work/again" resume=auto
+same_run "$work/whole" "$work/again"
+
+# What was trained on a device goes on there, or says that it differs.
+VMA_CUDA_MODULE=$work/none.so "$train" --config "$work/run.yaml" output.dir="$work/whole" resume=auto >"$work/out" 2>"$work/err" ||
+  fail "going on without the device: $(cat "$work/err")"
+grep -qF 'the GEMM was cublaslt and is' "$work/err" || fail "nothing is said of another device: $(cat "$work/err")"
+
+VMA_SIM_MEMORY=50000000 refuse 71 'GiB of simulated a100, which has 0.05' \
+  "$train" --config "$work/run.yaml" output.dir="$work/large" data.cutoff_len=2000 train.micro_tokens=200000
+
+# ---- text ----
+
+for prompt in 'The heart' 'What is' 'A'; do
+  accept "$infer" --model "$work/tiny" --prompt "$prompt" --max-new-tokens 12 --device cpu --json
+  sed 's/,"timings.*//' "$work/out" >"$work/cpu"
+  accept "$infer" --model "$work/tiny" --prompt "$prompt" --max-new-tokens 12 --device cuda --json
+  sed 's/,"timings.*//' "$work/out" | cmp -s - "$work/cpu" || fail "another text after '$prompt': $(cat "$work/out" "$work/cpu")"
+done
+accept "$infer" --model "$work/tiny" --prompt 'The heart' --max-new-tokens 8 --temperature 0.9 --seed 3 --device cpu
+cp "$work/out" "$work/cpu"
+accept "$infer" --model "$work/tiny" --prompt 'The heart' --max-new-tokens 8 --temperature 0.9 --seed 3 --device cuda
+cmp -s "$work/out" "$work/cpu" || fail "another draw"
+VMA_SIM_MEMORY=42000000 refuse 71 'GiB of simulated a100' "$infer" --model "$work/tiny" --prompt x --max-new-tokens 120 --device cuda
+exit $failed
