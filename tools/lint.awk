@@ -32,6 +32,7 @@ BEGIN {
   library["utf8proc.h"] = "data data/formats"
   library["zlib.h"] = "data data/formats"
   library["omp.h"] = "kernels/cpu kernels/cpu/simd"
+  library["cublasLt.h"] = "kernels/cuda"
 }
 
 function report(line, rule, text) {
@@ -99,6 +100,8 @@ function check_include(line,    name, home) {
     report(FNR, "include", folder " may not include " name " of " home)
   } else if (match(line, /<[^>]*>/)) {
     name = substr(line, RSTART + 1, RLENGTH - 2)
+    if (name ~ /^(cuda|cooperative_groups|mma\.)/ && (folder in may) && folder != "kernels/cuda")
+      report(FNR, "include", folder " may not include <" name ">: only kernels/cuda may")
     if (name in library && (folder in may) && !has_word(library[name], folder))
       report(FNR, "include", folder " may not include <" name ">: only " library[name] " may")
   }

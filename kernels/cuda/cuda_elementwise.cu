@@ -5,14 +5,14 @@
 // count beside them. Sums are taken in f32 and rounded once, at the store.
 #include "cuda_math.cuh"
 
-// budget: fill_kernel registers=24 shared=0
+// budget: fill_kernel registers=16 shared=0
 template <typename T>
 static __global__ void fill_kernel(Rows<T> y, T value, int64_t rows, int64_t cols) {
   int64_t i = global_thread();
   if (i < rows * cols) *y.at(i / cols, i % cols) = value;
 }
 
-// budget: add_kernel registers=32 shared=0
+// budget: add_kernel registers=16 shared=0
 template <typename F>
 static __global__ void add_kernel(Rows<F> y, Rows<F> a, Rows<F> b, int64_t rows, int64_t cols) {
   int64_t i = global_thread();
@@ -21,7 +21,7 @@ static __global__ void add_kernel(Rows<F> y, Rows<F> a, Rows<F> b, int64_t rows,
   store(y.at(r, c), load(a.at(r, c)) + load(b.at(r, c)));
 }
 
-// budget: dropout_kernel registers=48 shared=0
+// budget: dropout_kernel registers=24 shared=0
 template <typename F>
 static __global__ void dropout_kernel(Rows<F> y, Rows<F> x, DropoutView d, int64_t rows,
                                       int64_t cols) {
@@ -31,7 +31,7 @@ static __global__ void dropout_kernel(Rows<F> y, Rows<F> x, DropoutView d, int64
   store(y.at(r, c), load(y.at(r, c)) + dropped(d, load(x.at(r, c)), r, c));
 }
 
-// budget: act_kernel registers=40 shared=0
+// budget: act_kernel registers=24 shared=0
 template <typename F>
 static __global__ void act_kernel(Rows<F> y, Rows<F> x, int kind, int64_t rows, int64_t cols) {
   int64_t i = global_thread();
@@ -40,7 +40,7 @@ static __global__ void act_kernel(Rows<F> y, Rows<F> x, int kind, int64_t rows, 
   store(y.at(r, c), act_value(kind, load(x.at(r, c))));
 }
 
-// budget: act_back_kernel registers=40 shared=0
+// budget: act_back_kernel registers=24 shared=0
 template <typename F>
 static __global__ void act_back_kernel(Rows<F> dx, Rows<F> dy, Rows<F> x, int kind, int64_t rows,
                                        int64_t cols) {
@@ -51,7 +51,7 @@ static __global__ void act_back_kernel(Rows<F> dx, Rows<F> dy, Rows<F> x, int ki
   store(dx.at(r, c), load(dx.at(r, c)) + d);
 }
 
-// budget: glu_kernel registers=40 shared=0
+// budget: glu_kernel registers=24 shared=0
 template <typename F>
 static __global__ void glu_kernel(Rows<F> y, Rows<F> gu, int kind, int64_t rows, int64_t cols) {
   int64_t i = global_thread();
@@ -60,7 +60,7 @@ static __global__ void glu_kernel(Rows<F> y, Rows<F> gu, int kind, int64_t rows,
   store(y.at(r, c), act_value(kind, load(gu.at(r, c))) * load(gu.at(r, cols + c)));
 }
 
-// budget: glu_back_kernel registers=40 shared=0
+// budget: glu_back_kernel registers=32 shared=0
 template <typename F>
 static __global__ void glu_back_kernel(Rows<F> dgu, Rows<F> dy, Rows<F> gu, int kind, int64_t rows,
                                        int64_t cols) {

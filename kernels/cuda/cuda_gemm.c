@@ -116,6 +116,20 @@ static Tensor staged(CudaBackend *cuda, Tensor t, char **scratch, bool filled) {
   return copy;
 }
 
+// cuBLASLt adds a bias of the result's dtype.
+static Tensor staged_bias(CudaBackend *cuda, Tensor bias, DType dtype, char **scratch) {
+  if (cuda_gemm_bias_bytes(bias, dtype) == 0) return bias;
+  Tensor copy = tensor_make(*scratch, dtype, 1, bias.cols);
+  *scratch += cuda_gemm_bias_bytes(bias, dtype);
+  cuda_convert(cuda, copy, bias);
+  return copy;
+}
+
+// From one row to the next. A single row has none; it gets one that keeps the alignment.
+static int64_t leading(Tensor t) {
+  return t.rows > 1 ? t.stride : cuda_gemm_stride(t);
+}
+
 void cuda_gemm(CudaBackend *cuda, Tensor d, Tensor a, bool trans_a, Tensor b, bool trans_b,
                Tensor bias, bool acc, void *scratch) {
   char *next = scratch;
@@ -123,15 +137,15 @@ void cuda_gemm(CudaBackend *cuda, Tensor d, Tensor a, bool trans_a, Tensor b, bo
   Tensor to = staged(cuda, d, &next, acc);
   a = staged(cuda, a, &next, true);
   b = staged(cuda, b, &next, true);
-  if (tensor_given(bias)) bias = staged(cuda, bias, &next, true);
+  if (tensor_given(bias)) bias = staged_bias(cuda, bias, d.dtype, &next);
   GemmKey key;
   memset(&key, 0, sizeof key); // it is compared as bytes
   key.m = d.rows;
   key.n = d.cols;
   key.k = trans_a ? a.rows : a.cols;
-  key.lda = a.stride;
-  key.ldb = b.stride;
-  key.ldd = to.stride;
+  key.lda = leading(a);
+  key.ldb = leading(b);
+  key.ldd = leading(to);
   key.type = data_type(a.dtype);
   key.out = data_type(d.dtype);
   key.trans_a = trans_a;

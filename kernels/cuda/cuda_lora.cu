@@ -113,7 +113,7 @@ template <typename T> struct Result {
 };
 
 // Grid: tiles of columns, tiles of rows, pieces of the depth.
-// budget: product_kernel registers=96 shared=17024
+// budget: product_kernel registers=80 shared=17024
 template <int TN, typename L, bool LD, typename R, bool RD, typename T>
 static __global__ void __launch_bounds__(LORA_THREADS)
     product_kernel(Operand<L, LD> left, Operand<R, RD> right, Result<T> result, int64_t depth,

@@ -49,7 +49,7 @@ __device__ __forceinline__ LogSum log_sum_block(LogSum s, float *slots) {
   return all;
 }
 
-// budget: cross_entropy_kernel registers=64 shared=384
+// budget: cross_entropy_kernel registers=40 shared=384
 template <typename F>
 static __global__ void __launch_bounds__(LOSS_THREADS)
     cross_entropy_kernel(float *loss, Rows<F> logits, const int32_t *targets,
@@ -93,7 +93,7 @@ static __global__ void __launch_bounds__(LOSS_THREADS)
   }
 }
 
-// budget: log_probs_kernel registers=64 shared=512
+// budget: log_probs_kernel registers=40 shared=512
 template <typename F>
 static __global__ void __launch_bounds__(LOSS_THREADS)
     log_probs_kernel(float *log_probs, int32_t *best, Rows<const F> logits, const int32_t *targets,

@@ -41,7 +41,7 @@ __device__ __forceinline__ void row_angles(float *angles, const RopeView &view, 
   __syncthreads();
 }
 
-// budget: rope_split_kernel registers=64 shared=0
+// budget: rope_split_kernel registers=40 shared=0
 template <typename F>
 static __global__ void __launch_bounds__(ROPE_THREADS)
     rope_split_kernel(Rows<F> q, Rows<F> k, Rows<F> v, Rows<const F> qkv, RopeView view) {
@@ -66,7 +66,7 @@ static __global__ void __launch_bounds__(ROPE_THREADS)
   }
 }
 
-// budget: rope_back_kernel registers=64 shared=0
+// budget: rope_back_kernel registers=40 shared=0
 template <typename F>
 static __global__ void __launch_bounds__(ROPE_THREADS)
     rope_back_kernel(Rows<F> dqkv, Rows<const F> dq, Rows<const F> dk, Rows<const F> dv,

@@ -256,7 +256,7 @@ __device__ __forceinline__ Best load_row(const Choice &row, const F *logits, flo
   return best;
 }
 
-// budget: sample_kernel registers=80 shared=5384
+// budget: sample_kernel registers=64 shared=5264
 template <typename F>
 static __global__ void __launch_bounds__(CHOICE_THREADS)
     sample_kernel(int32_t *ids, Rows<const F> logits, SampleView view, double *weights,
@@ -340,7 +340,7 @@ static __global__ void __launch_bounds__(CHOICE_THREADS)
 }
 
 // A text's lists into one. The place in all of them decides ties: lowest beam, then id.
-// budget: merge_kernel registers=40 shared=256
+// budget: merge_kernel registers=32 shared=256
 static __global__ void __launch_bounds__(MERGE_THREADS)
     merge_kernel(Rows<float> scores, Rows<int32_t> parents, Rows<int32_t> ids,
                  const float *list_scores, const int32_t *list_ids, int64_t beams, int64_t keep) {

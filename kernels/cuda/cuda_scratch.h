@@ -49,9 +49,15 @@ static inline int64_t cuda_gemm_staged_bytes(Tensor t) {
   return cuda_round(dtype_bytes(t.dtype, t.rows * cuda_gemm_stride(t)));
 }
 
+static inline int64_t cuda_gemm_bias_bytes(Tensor bias, DType dtype) {
+  if (!tensor_given(bias) || bias.cols == 0) return 0;
+  bool fits = bias.dtype == dtype && (uintptr_t)bias.data % 16 == 0;
+  return fits ? 0 : cuda_round(dtype_bytes(dtype, bias.cols));
+}
+
 static inline int64_t cuda_scratch_gemm(Tensor d, Tensor a, Tensor b, Tensor bias) {
   return cuda_gemm_staged_bytes(d) + cuda_gemm_staged_bytes(a) + cuda_gemm_staged_bytes(b) +
-         cuda_gemm_staged_bytes(bias);
+         cuda_gemm_bias_bytes(bias, d.dtype);
 }
 
 // ---- linear (cuda_linear.cu): a quantised weight is expanded to the activations' dtype ----

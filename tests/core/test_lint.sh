@@ -46,6 +46,10 @@ plant none tests/core/test_fine.c 'void f(int a) {\n  assert(a);\n}\n'
 plant include nn/bad.c '#include "cpu_add.h"\n'
 plant include kernels/core/bad.c '#include "../cpu/cpu_add.h"\n'
 plant include nn/bad.c '#include <yaml.h>\n'
+plant include nn/bad.c '#include <cuda_runtime_api.h>\n'
+plant include kernels/bad.c '#include <cublasLt.h>\n'
+plant none kernels/cuda/cuda_fine.cu '#include <cublasLt.h>\n#include <cuda_bf16.h>\n'
+plant banned kernels/cuda/cuda_bad.cu 'void f(char *a) {\n  strcpy(a, a);\n}\n'
 plant none kernels/cpu/cpu_fine.c '#include "cpu_add.h"\n#include <omp.h>\n'
 plant length nn/bad.c "$(repeated 701 'extern int a;')"
 plant length tools/bad.sh "$(repeated 701 'true')"

@@ -1,6 +1,7 @@
 // Attention and its gradient against the reference: causal, prefix, full and cross attention, own
 // key lengths, offsets, pages, relative bias with its gradient, grouped heads, widths that fill no
 // vector.
+// devices: 3090 h100
 #include "parity.h"
 #include "test.h"
 

@@ -2,6 +2,7 @@
 
 #include "bf16.h"
 #include "check.h"
+#include "parity_cuda.h"
 #include "rng.h"
 #include "test.h"
 
@@ -330,6 +331,22 @@ static void expect_same_bits(const ParityCase *c, const char *isa, const char *w
   }
 }
 
+static void run_on_cuda(const ParityCase *c, const Expected *expected) {
+  Tensor first[PARITY_MAX], t[PARITY_MAX];
+  for (int run = 0; run < 2; run++) {
+    ParityImage images[PARITY_MAX];
+    fresh(c, t, false);
+    for (int i = 0; i < c->n; i++) {
+      const Block *b = &blocks[n_blocks - c->n + i];
+      images[i] = (ParityImage){.memory = b->memory, .bytes = b->bytes, .t = b->t};
+    }
+    parity_cuda_call(c, images, run > 0);
+    expect_within(c, "cuda", t, expected);
+    if (run == 0) memcpy(first, t, sizeof first);
+    if (run > 0) expect_same_bits(c, "cuda", "another order and number of SMs", t, first);
+  }
+}
+
 void parity_run(ParityCase *c) {
   Expected expected;
   Backend *reference = parity_reference();
@@ -349,6 +366,11 @@ void parity_run(ParityCase *c) {
              c->tensors[i].name);
       expected.tolerance[i] = 2 * naive + 1e-6 * parity_largest(expected.exact[i]);
     }
+  }
+  if (parity_on_cuda()) {
+    run_on_cuda(c, &expected);
+    parity_release_all();
+    return;
   }
   static const int threads[] = {2, 2, 1, 3};
   for (int k = 0; k < 4; k++) {

@@ -10,6 +10,11 @@
 // bytes on both sides of every tensor and between its rows must be as before after it, inputs too,
 // the result lies within the tolerance, and a second run and runs with other numbers of threads
 // give the same bytes.
+//
+// With VMA_PARITY=cuda in the environment the same is done on the CUDA backend instead, simulated
+// or real (VMA_CUDA_MODULE): tensors of the device, reports of the simulated device are failures,
+// and the second run takes another order of blocks, warps and streams and another number of
+// multiprocessors.
 #ifndef VMA_PARITY_H
 #define VMA_PARITY_H
 
@@ -81,6 +86,11 @@ void parity_set(Tensor t, int64_t row, int64_t col, double value);
 // max |a - b|; equal infinities count as 0, a NaN in either as infinity.
 double parity_distance(Tensor a, Tensor b);
 double parity_largest(Tensor t); // max |t|, infinities left out
+
+// Whether cases run on the CUDA backend: tests may leave out what a simulated device is too slow
+// for, where a smaller case asks the same, and what is about the CPU.
+bool parity_on_cuda(void);
+Backend *parity_cuda(void);
 
 // The backends of the tests, opened once: the reference, and cpu with `isa`, `threads` and `gemm`;
 // NULL when this CPU lacks the instruction set.
