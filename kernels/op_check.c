@@ -13,7 +13,7 @@ enum {
   I64 = 1 << DT_I64,
   ACTIVATIONS = F32 | F64 | 1 << DT_BF16,
   FLOATS = ACTIVATIONS | 1 << DT_F16,
-  QUANTISED = 1 << DT_Q8_0 | 1 << DT_Q4_0 | 1 << DT_Q4_1,
+  QUANTISED = 1 << DT_Q8_0 | 1 << DT_Q4_0 | 1 << DT_Q4_1 | 1 << DT_Q4_K | 1 << DT_Q6_K,
 };
 
 static void text_add(char *text, size_t size, const char *part) {

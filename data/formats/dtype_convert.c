@@ -15,6 +15,8 @@ bool dtype_can_convert(DType src_dtype) {
   case DT_Q8_0:
   case DT_Q4_0:
   case DT_Q4_1:
+  case DT_Q4_K:
+  case DT_Q6_K:
     return true;
   default:
     return false;
@@ -66,22 +68,18 @@ static void f32_to_bf16_span(bf16 *dst, const uint8_t *src, int64_t n) {
   }
 }
 
-// A block goes to f32 in registers or in dst itself, then in bf16 where that is asked for.
-#define QUANT_SPANS(name, bytes)                                                                   \
-  static void name##_to_f32_span(float *dst, const uint8_t *src, int64_t n) {                      \
-    for (int64_t i = 0; i < n; i += QUANT_BLOCK, src += (bytes)) name##_block(dst + i, src);       \
-  }                                                                                                \
-  static void name##_to_bf16_span(bf16 *dst, const uint8_t *src, int64_t n) {                      \
-    for (int64_t i = 0; i < n; i += QUANT_BLOCK, src += (bytes)) {                                 \
-      float x[QUANT_BLOCK];                                                                        \
-      name##_block(x, src);                                                                        \
-      for (int k = 0; k < QUANT_BLOCK; k++) dst[i + k] = bf16_from_f32(x[k]);                      \
-    }                                                                                              \
-  }
+// 32 elements go to f32 in dst itself, or in registers and then to bf16.
+static void quantised_to_f32_span(float *dst, DType dtype, const uint8_t *src, int64_t n) {
+  for (int64_t i = 0; i < n; i += QUANT_BLOCK) quant_expand(dst + i, dtype, src, i);
+}
 
-QUANT_SPANS(q8_0, 34)
-QUANT_SPANS(q4_0, 18)
-QUANT_SPANS(q4_1, 20)
+static void quantised_to_bf16_span(bf16 *dst, DType dtype, const uint8_t *src, int64_t n) {
+  for (int64_t i = 0; i < n; i += QUANT_BLOCK) {
+    float x[QUANT_BLOCK];
+    quant_expand(x, dtype, src, i);
+    for (int k = 0; k < QUANT_BLOCK; k++) dst[i + k] = bf16_from_f32(x[k]);
+  }
+}
 
 static void to_f32(float *dst, DType src_dtype, const uint8_t *src, int64_t n) {
   switch (src_dtype) {
@@ -94,14 +92,8 @@ static void to_f32(float *dst, DType src_dtype, const uint8_t *src, int64_t n) {
   case DT_F16:
     f16_to_f32_span(dst, src, n);
     break;
-  case DT_Q8_0:
-    q8_0_to_f32_span(dst, src, n);
-    break;
-  case DT_Q4_0:
-    q4_0_to_f32_span(dst, src, n);
-    break;
   default:
-    q4_1_to_f32_span(dst, src, n);
+    quantised_to_f32_span(dst, src_dtype, src, n);
   }
 }
 
@@ -116,14 +108,8 @@ static void to_bf16(bf16 *dst, DType src_dtype, const uint8_t *src, int64_t n) {
   case DT_F16:
     f16_to_bf16_span(dst, src, n);
     break;
-  case DT_Q8_0:
-    q8_0_to_bf16_span(dst, src, n);
-    break;
-  case DT_Q4_0:
-    q4_0_to_bf16_span(dst, src, n);
-    break;
   default:
-    q4_1_to_bf16_span(dst, src, n);
+    quantised_to_bf16_span(dst, src_dtype, src, n);
   }
 }
 

@@ -4,7 +4,7 @@
 
 #include "tensor.h"
 
-// F32, F16, BF16, Q8_0, Q4_0 and Q4_1 can be converted.
+// F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K and Q6_K can be converted.
 bool dtype_can_convert(DType src_dtype);
 
 // dst[0..n) = src as f32 or bf16 (dtype); n is a multiple of src_dtype's block. f16 and bf16 are

@@ -292,9 +292,10 @@ Status store_read_rows(const TensorStore *store, const StoreTensor *tensor, int6
   CHECK(stride >= tensor->cols, "stride %lld, %lld columns", (long long)stride,
         (long long)tensor->cols);
   if (tensor->dtype == DT_COUNT) {
-    return error_set(err, STATUS_DATA,
-                     "%s: tensor %s has type %s; expected F32, F16, BF16, Q8_0, Q4_0 or Q4_1",
-                     tensor->path, quote_text(tensor->file_name).text, tensor->dtype_name);
+    return error_set(
+        err, STATUS_DATA,
+        "%s: tensor %s has type %s; expected F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K or Q6_K",
+        tensor->path, quote_text(tensor->file_name).text, tensor->dtype_name);
   }
   if (entry->head_dim > 0 && tensor->ndim == 1) {
     if (rows > 0) TRY(read_bias(entry, dtype, dst, err));

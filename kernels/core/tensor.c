@@ -5,11 +5,12 @@
 #include <string.h>
 
 static const DTypeInfo infos[DT_COUNT] = {
-    [DT_F32] = {"f32", 1, 4, true},      [DT_BF16] = {"bf16", 1, 2, true},
-    [DT_F16] = {"f16", 1, 2, true},      [DT_F64] = {"f64", 1, 8, true},
-    [DT_I32] = {"i32", 1, 4, false},     [DT_I64] = {"i64", 1, 8, false},
-    [DT_U8] = {"u8", 1, 1, false},       [DT_Q8_0] = {"q8_0", 32, 34, false},
-    [DT_Q4_0] = {"q4_0", 32, 18, false}, [DT_Q4_1] = {"q4_1", 32, 20, false},
+    [DT_F32] = {"f32", 1, 4, true},        [DT_BF16] = {"bf16", 1, 2, true},
+    [DT_F16] = {"f16", 1, 2, true},        [DT_F64] = {"f64", 1, 8, true},
+    [DT_I32] = {"i32", 1, 4, false},       [DT_I64] = {"i64", 1, 8, false},
+    [DT_U8] = {"u8", 1, 1, false},         [DT_Q8_0] = {"q8_0", 32, 34, false},
+    [DT_Q4_0] = {"q4_0", 32, 18, false},   [DT_Q4_1] = {"q4_1", 32, 20, false},
+    [DT_Q4_K] = {"q4_k", 256, 144, false}, [DT_Q6_K] = {"q6_k", 256, 210, false},
 };
 
 const DTypeInfo *dtype_info(DType dtype) {

@@ -22,6 +22,8 @@ typedef enum DType {
   DT_Q8_0, // block-quantised (ggml): only as a weight, sliced by whole rows
   DT_Q4_0,
   DT_Q4_1,
+  DT_Q4_K, // super-blocks of 256
+  DT_Q6_K,
   DT_COUNT
 } DType;
 

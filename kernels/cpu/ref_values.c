@@ -81,18 +81,11 @@ double ref_round(DType dtype, double v) {
 }
 
 static void load_quantised(double *out, Tensor t, int64_t row) {
-  const uint8_t *block = (const uint8_t *)t.data + dtype_bytes(t.dtype, row * t.stride);
+  const uint8_t *blocks = (const uint8_t *)t.data + dtype_bytes(t.dtype, row * t.stride);
   for (int64_t c = 0; c < t.cols; c += QUANT_BLOCK) {
     float x[QUANT_BLOCK];
-    if (t.dtype == DT_Q8_0) {
-      q8_0_block(x, block);
-    } else if (t.dtype == DT_Q4_0) {
-      q4_0_block(x, block);
-    } else {
-      q4_1_block(x, block);
-    }
+    quant_expand(x, t.dtype, blocks, c);
     for (int i = 0; i < QUANT_BLOCK; i++) out[c + i] = x[i];
-    block += dtype_info(t.dtype)->block_bytes;
   }
 }
 

@@ -30,6 +30,31 @@ static __device__ inline float q4_1_value(const uint8_t *row, int64_t c) {
   return __fadd_rn(__fmul_rn(quant_half(block), q), quant_half(block + 2));
 }
 
+static __device__ inline float q4_k_value(const uint8_t *row, int64_t c) {
+  const uint8_t *block = row + c / 256 * 144, *packed = block + 4;
+  int part = (int)(c % 256) / 32, scale, least;
+  if (part < 4) {
+    scale = packed[part] & 63;
+    least = packed[part + 4] & 63;
+  } else {
+    scale = (packed[part + 4] & 15) | packed[part - 4] >> 6 << 4;
+    least = packed[part + 4] >> 4 | packed[part] >> 6 << 4;
+  }
+  int q = block[16 + part / 2 * 32 + c % 32] >> part % 2 * 4 & 15;
+  float d = __fmul_rn(quant_half(block), (float)scale),
+        m = __fmul_rn(quant_half(block + 2), (float)least);
+  return __fsub_rn(__fmul_rn(d, (float)q), m);
+}
+
+static __device__ inline float q6_k_value(const uint8_t *row, int64_t c) {
+  const uint8_t *block = row + c / 256 * 210;
+  int part = (int)(c % 256) / 32, i = (int)(c % 32), h = part / 4, k = part % 4;
+  int low = block[64 * h + 32 * (k % 2) + i] >> (k < 2 ? 0 : 4) & 15,
+      high = block[128 + 32 * h + i] >> 2 * k & 3;
+  float scale = (float)(int8_t)block[192 + 8 * h + 2 * k + i / 16];
+  return __fmul_rn(__fmul_rn(quant_half(block + 208), scale), (float)((low | high << 4) - 32));
+}
+
 // Element c of row r of a tensor of any dtype that a cast reads; rows are `stride` bytes apart.
 static __device__ inline float value_at(int dtype, const uint8_t *data, int64_t stride, int64_t r,
                                         int64_t c) {
@@ -47,8 +72,12 @@ static __device__ inline float value_at(int dtype, const uint8_t *data, int64_t 
     return q8_0_value(row, c);
   case DT_Q4_0:
     return q4_0_value(row, c);
-  default:
+  case DT_Q4_1:
     return q4_1_value(row, c);
+  case DT_Q4_K:
+    return q4_k_value(row, c);
+  default:
+    return q6_k_value(row, c);
   }
 }
 

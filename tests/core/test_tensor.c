@@ -9,11 +9,12 @@ static void dtypes(void) {
     const char *name;
     int64_t n, bytes;
     bool is_float;
-  } rows[] = {{DT_F32, "f32", 3, 12, true},     {DT_BF16, "bf16", 3, 6, true},
-              {DT_F16, "f16", 3, 6, true},      {DT_F64, "f64", 3, 24, true},
-              {DT_I32, "i32", 3, 12, false},    {DT_I64, "i64", 3, 24, false},
-              {DT_U8, "u8", 3, 3, false},       {DT_Q8_0, "q8_0", 64, 68, false},
-              {DT_Q4_0, "q4_0", 64, 36, false}, {DT_Q4_1, "q4_1", 64, 40, false}};
+  } rows[] = {{DT_F32, "f32", 3, 12, true},       {DT_BF16, "bf16", 3, 6, true},
+              {DT_F16, "f16", 3, 6, true},        {DT_F64, "f64", 3, 24, true},
+              {DT_I32, "i32", 3, 12, false},      {DT_I64, "i64", 3, 24, false},
+              {DT_U8, "u8", 3, 3, false},         {DT_Q8_0, "q8_0", 64, 68, false},
+              {DT_Q4_0, "q4_0", 64, 36, false},   {DT_Q4_1, "q4_1", 64, 40, false},
+              {DT_Q4_K, "q4_k", 512, 288, false}, {DT_Q6_K, "q6_k", 512, 420, false}};
   EXPECT(sizeof rows / sizeof *rows == DT_COUNT);
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     EXPECT(strcmp(dtype_info(rows[i].dtype)->name, rows[i].name) == 0, "%s", rows[i].name);

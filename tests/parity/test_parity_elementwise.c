@@ -50,14 +50,18 @@ static void test_fill_and_add(void) {
 }
 
 static void test_cast(void) {
-  static const DType from[] = {DT_F32, DT_BF16, DT_F16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
+  static const DType from[] = {DT_F32,  DT_BF16, DT_F16,  DT_Q8_0,
+                               DT_Q4_0, DT_Q4_1, DT_Q4_K, DT_Q6_K};
   static const DType to[] = {DT_F32, DT_BF16, DT_F16};
-  for (int a = 0; a < 6; a++) {
+  for (int a = 0; a < 8; a++) {
     for (int b = 0; b < 3; b++) {
       for (int s = 0; s < 3; s++) {
-        bool quantised = dtype_info(from[a])->block_elements > 1;
-        int64_t rows = 1 + 9 * s, cols = quantised ? 32 * (1 + 8 * s * s) : 7 + 450 * s,
-                pad = quantised ? 32 * s : s;
+        int64_t block = dtype_info(from[a])->block_elements;
+        bool quantised = block > 1;
+        int64_t rows = 1 + 9 * s,
+                cols =
+                    quantised ? (block > 32 ? block * (1 + s) : 32 * (1 + 8 * s * s)) : 7 + 450 * s,
+                pad = quantised ? block * s : s;
         ParityCase c = {.call = call_cast, .exact = true};
         snprintf(c.name, sizeof c.name, "cast %s to %s %lldx%lld", dtype_info(from[a])->name,
                  dtype_info(to[b])->name, (long long)rows, (long long)cols);

@@ -27,17 +27,19 @@ static void call_scatter(Backend *be, const Tensor *t, const void *user) {
 }
 
 static void test_embedding(void) {
-  static const DType tables[] = {DT_F32, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1};
+  static const DType tables[] = {DT_F32, DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q4_K, DT_Q6_K};
   for (int f = 0; f < 2; f++) {
-    for (int w = 0; w < 5; w++) {
+    for (int w = 0; w < 7; w++) {
       if (w < 2 && tables[w] != floats[f]) continue;
       for (int s = 0; s < N_SHAPES; s++) {
         const int64_t *d = shapes[s];
+        int64_t block = dtype_info(tables[w])->block_elements;
+        int64_t cols = block > 32 ? block * (1 + s % 3) : d[1];
         ParityCase c = {.call = call_embedding, .exact = true};
         snprintf(c.name, sizeof c.name, "embedding %s of %s %lldx%lld", dtype_info(floats[f])->name,
-                 dtype_info(tables[w])->name, (long long)d[0], (long long)d[1]);
-        parity_add(&c, "y", PARITY_OUT, floats[f], d[0], d[1], d[2], 1);
-        int table = parity_add(&c, "table", PARITY_IN, tables[w], 41, d[1], w < 2 ? 5 : 32, 1);
+                 dtype_info(tables[w])->name, (long long)d[0], (long long)cols);
+        parity_add(&c, "y", PARITY_OUT, floats[f], d[0], cols, d[2], 1);
+        int table = parity_add(&c, "table", PARITY_IN, tables[w], 41, cols, w < 2 ? 5 : block, 1);
         if (w >= 2) parity_quantised(&c, table);
         int ids = parity_add_i32(&c, "ids", NULL, d[0], 41);
         for (int64_t r = 2; r < d[0]; r += 3) parity_i32(&c, ids)[r] = -1; // of no sequence

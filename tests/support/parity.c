@@ -269,16 +269,19 @@ int parity_add_i32(ParityCase *c, const char *name, const int32_t *values, int64
 void parity_quantised(ParityCase *c, int index) {
   Tensor t = c->tensors[index].t;
   int64_t block = dtype_info(t.dtype)->block_bytes;
+  // Where the upper bytes of the IEEE halves d and m lie: 2^-6 to 2^-4, m of either sign. The K
+  // formats multiply them by whole numbers up to 127: 2^-12 to 2^-10.
+  int64_t at_d = t.dtype == DT_Q6_K ? 209 : 1;
+  int64_t at_m = t.dtype == DT_Q4_1 || t.dtype == DT_Q4_K ? 3 : -1;
+  int exponent = block > 100 ? 0x0c : 0x24;
   Rng rng = {.key = (uint64_t)index + 991};
   for (int64_t r = 0; r < t.rows; r++) {
     unsigned char *row = (unsigned char *)t.data + element_bytes(t, r * t.stride);
     for (int64_t i = 0; i < element_bytes(t, t.cols); i++) {
       int64_t at = i % block;
       row[i] = (unsigned char)rng_below(&rng, 256);
-      // The upper bytes of the IEEE halves d (and m): 2^-6 to 2^-4, m of either sign.
-      if (at == 1) row[i] = (unsigned char)(0x24 + row[i] % 8);
-      if (at == 3 && t.dtype == DT_Q4_1)
-        row[i] = (unsigned char)((0x24 + row[i] % 8) | (row[i] & 0x80));
+      if (at == at_d) row[i] = (unsigned char)(exponent + row[i] % 8);
+      if (at == at_m) row[i] = (unsigned char)((exponent + row[i] % 8) | (row[i] & 0x80));
     }
   }
 }

@@ -24,14 +24,7 @@ static inline void rowio_quantised(float *out, Tensor t, int64_t r, int64_t c, i
   const uint8_t *row = row_at(t, r);
   while (n > 0) {
     float x[QUANT_BLOCK];
-    const uint8_t *block = row + c / QUANT_BLOCK * dtype_info(t.dtype)->block_bytes;
-    if (t.dtype == DT_Q8_0) {
-      q8_0_block(x, block);
-    } else if (t.dtype == DT_Q4_0) {
-      q4_0_block(x, block);
-    } else {
-      q4_1_block(x, block);
-    }
+    quant_expand(x, t.dtype, row, c - c % QUANT_BLOCK);
     int64_t first = c % QUANT_BLOCK, count = QUANT_BLOCK - first < n ? QUANT_BLOCK - first : n;
     for (int64_t i = 0; i < count; i++) out[i] = x[first + i];
     out += count;
