@@ -104,9 +104,9 @@ __device__ __forceinline__ void sums_from(double (&s)[3], const Choice &row, uin
     own[1] += key >= t[1] ? w : 0.0;
     own[2] += key >= t[2] ? w : 0.0;
   }
+  // No barrier behind: two of the next call's lie between these reads and its writes of a slot.
 #pragma unroll
   for (int k = 0; k < 3; k++) s[k] = block_sum_f64(own[k], row.slots + 32 * k);
-  __syncthreads(); // the slots are free again
 }
 
 // The largest key t for which t <= sure or the sum from t on is enough: at least `goal`, or more

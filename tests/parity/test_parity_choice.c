@@ -166,10 +166,10 @@ typedef struct BeamForm {
 } BeamForm;
 
 static const BeamForm beam_forms[] = {
-    {0, 2, 4, 5, 0, 0, false, false}, {1, 1, 2, 3, 0, 0, false, false},
-    {1, 1, 4, 3, 0, 0, false, true},  {2, 3, 6, 57, 1, 4, false, false},
-    {2, 3, 9, 57, 0, 0, false, true}, {3, 4, 8, 1021, 0, 0, true, false},
-    {1, 4, 8, 1021, 3, 5, true, true}};
+    {0, 2, 4, 5, 0, 0, false, false},  {1, 1, 2, 3, 0, 0, false, false},
+    {1, 1, 4, 3, 0, 0, false, true},   {2, 3, 6, 57, 1, 4, false, false},
+    {2, 3, 9, 57, 0, 0, false, true},  {3, 4, 8, 1021, 0, 0, true, false},
+    {1, 4, 8, 1021, 3, 5, true, true}, {1, 2, 4, 1021, 0, 70, false, false}};
 enum { N_BEAM_FORMS = sizeof beam_forms / sizeof *beam_forms };
 
 static void call_beam(Backend *be, const Tensor *t, const void *user) {
