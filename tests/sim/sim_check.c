@@ -298,12 +298,15 @@ static bool check_global(SimBlock *block, const SimAccess *a, int l, SimMemory *
   const char *verb = writes ? "writes" : "reads";
   const int64_t byte = m != NULL ? (int64_t)(at - (uint64_t)(uintptr_t)m->data) : 0;
   if (m == NULL || byte + a->bytes > m->bytes) {
-    sim_report(SIM_OUT_OF_BOUNDS, k, sim_line(k, a->pc),
+    sim_report(m != NULL ? SIM_OUT_OF_BOUNDS : sim_memory_stray((const void *)(uintptr_t)at), k,
+               sim_line(k, a->pc),
                "thread %d of block %lld %s %d bytes at %p, which is in no allocation", thread,
                (long long)block->index, verb, a->bytes, (void *)(uintptr_t)at);
     return false;
   }
   if (!aligned(block, a, l)) return false;
+  if (block->launch->op == NULL && sim_touched != NULL)
+    sim_touched(m, (const void *)(uintptr_t)at, a->bytes, reads, writes);
   const SimOp *op = block->launch->op;
   if (op == NULL || op->n == 0 || declared(op, at, a->bytes, reads, writes, guess) == NULL) {
     const SimTensorName *t = sim_tensor_at(m, (const void *)(uintptr_t)at);

@@ -1,6 +1,7 @@
 // What a test asks of the simulated device, and the reports.
 #include "sim_memory.h"
 #include "sim_runtime.h"
+#include "sim_stream.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ static Report reports[REPORTS_MAX];
 static int64_t n_reports;
 
 static void say_at_exit(void) {
+  sim_stream_run_all();
   if (n_reports == 0) return;
   for (int64_t i = 0; i < n_reports; i++)
     fprintf(stderr, "simulated device: %s (%lld times)\n", reports[i].text,
@@ -37,9 +39,10 @@ void sim_report(SimFault fault, const SimKernel *kernel, SimLine line, const cha
   va_start(args, fmt);
   vsnprintf(message, sizeof message, fmt, args);
   va_end(args);
-  snprintf(text, sizeof text, "%s%s%.300s%s%.40s:%d", message, kernel != NULL ? " in " : "",
-           kernel != NULL ? kernel->title : "", line.file != NULL ? " at " : "",
-           line.file != NULL ? line.file : "", line.line);
+  char place[60] = "";
+  if (line.file != NULL) snprintf(place, sizeof place, " at %.40s:%d", line.file, line.line);
+  snprintf(text, sizeof text, "%s%s%.250s%s", message, kernel != NULL ? " in " : "",
+           kernel != NULL ? kernel->title : "", place);
   static bool watching;
   const char *wanted = getenv("VMA_SIM_EXIT");
   if (!watching && wanted != NULL && strcmp(wanted, "1") == 0) atexit(say_at_exit);
@@ -84,6 +87,7 @@ SimCounters *sim_counters_now(void) {
 }
 
 static SimCounters counters_of(const char *name) {
+  sim_stream_run_all();
   SimCounters sum = {0};
   int64_t *to = (int64_t *)&sum;
   for (int i = 0; i < n_counted; i++) {
@@ -98,6 +102,7 @@ static SimCounters counters_of(const char *name) {
 
 static void configure(const char *device, int sms, uint64_t seed, bool checks) {
   SimRuntime *r = sim_runtime();
+  sim_stream_run_all();
   if (device != NULL) sim_take_device(device);
   if (sms > 0) r->device.sms = sms;
   if (seed > 0) r->seed = seed;
@@ -108,6 +113,7 @@ static void set_seed(uint64_t seed) {
   sim_runtime()->seed = seed;
 }
 static int64_t count_reports(void) {
+  sim_stream_run_all();
   return n_reports;
 }
 static const char *report_text(int64_t i) {
@@ -119,6 +125,7 @@ static SimFault report_fault(int64_t i) {
 
 static void clear(void) {
   SimRuntime *r = sim_runtime();
+  sim_stream_run_all();
   n_reports = 0;
   for (int i = 0; i < n_counted; i++) counted[i].counters = (SimCounters){0};
   r->host_waits = r->overlapped = 0;

@@ -3,6 +3,7 @@
 // take. Rules that a real library keeps are checked: shapes, leading dimensions, alignment, types.
 #include "sim_memory.h"
 #include "sim_runtime.h"
+#include "sim_stream.h"
 
 #include <cublasLt.h>
 
@@ -186,31 +187,24 @@ static float *packed(const void *data, const Layout *l, bool by_column) {
   return out;
 }
 
-EXPORTED cublasStatus_t cublasLtMatmul(cublasLtHandle_t lt, cublasLtMatmulDesc_t desc,
-                                       const void *alpha, const void *a, cublasLtMatrixLayout_t la,
-                                       const void *b, cublasLtMatrixLayout_t lb, const void *beta,
-                                       const void *c, cublasLtMatrixLayout_t lc, void *d,
-                                       cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo,
-                                       void *workspace, size_t workspace_bytes,
-                                       cudaStream_t stream) {
-  (void)lt, (void)algo, (void)workspace, (void)workspace_bytes;
-  const Desc *how = (const Desc *)(void *)desc;
-  const Layout *A = (const Layout *)(void *)la, *B = (const Layout *)(void *)lb,
-               *C = (const Layout *)(void *)lc, *D = (const Layout *)(void *)ld;
-  bool ta = how->trans_a == CUBLAS_OP_T, tb = how->trans_b == CUBLAS_OP_T;
-  int64_t m = ta ? A->cols : A->rows, k = ta ? A->rows : A->cols;
-  int64_t n = tb ? B->rows : B->cols, k2 = tb ? B->cols : B->rows;
-  if (k != k2 || m != D->rows || n != D->cols || A->type != B->type || C->type != D->type) {
-    sim_report(SIM_API, NULL, (SimLine){0},
-               "cublasLtMatmul: %lld x %lld by %lld x %lld into %lld x %lld", (long long)m,
-               (long long)k, (long long)k2, (long long)n, (long long)D->rows, (long long)D->cols);
-    return CUBLAS_STATUS_INVALID_VALUE;
-  }
-  if (!check_matrix("a", a, A) || !check_matrix("b", b, B) || !check_matrix("c", c, C) ||
-      !check_matrix("d", d, D))
-    return CUBLAS_STATUS_INVALID_VALUE;
-  float s = *(const float *)alpha, t = *(const float *)beta;
-  float *left = packed(a, A, ta), *right = packed(b, B, !tb);
+typedef struct Product {
+  Desc how;
+  Layout la, lb, lc, ld;
+  const void *a, *b, *c;
+  void *d;
+  bool ta, tb;
+  int64_t m, n, k;
+  float alpha, beta;
+} Product;
+
+static void run_product(SimWork *work, void *data) {
+  const Product *p = data;
+  const Layout *A = &p->la, *B = &p->lb, *C = &p->lc, *D = &p->ld;
+  const Desc *how = &p->how;
+  int64_t m = p->m, n = p->n, k = p->k;
+  float s = p->alpha, t = p->beta;
+  (void)work;
+  float *left = packed(p->a, A, p->ta), *right = packed(p->b, B, !p->tb);
   float *sums = malloc((size_t)m * sizeof *sums),
         *columns = malloc((size_t)(m * k) * sizeof(float));
   if (sums == NULL || columns == NULL) abort();
@@ -226,17 +220,89 @@ EXPORTED cublasStatus_t cublasLtMatmul(cublasLtHandle_t lt, cublasLtMatmulDesc_t
     }
     for (int64_t i = 0; i < m; i++) {
       float x = s * sums[i];
-      if (t != 0) x += t * load(c, C->type, col * C->ld + i);
+      if (t != 0) x += t * load(p->c, C->type, col * C->ld + i);
       if (how->epilogue == CUBLASLT_EPILOGUE_BIAS) x += load(how->bias, how->bias_type, i);
-      store(d, D->type, col * D->ld + i, x);
+      store(p->d, D->type, col * D->ld + i, x);
     }
     const int64_t size = D->type == CUDA_R_32F ? 4 : 2;
-    sim_memory_wrote((char *)d + col * D->ld * size, m * size);
+    sim_memory_wrote((char *)p->d + col * D->ld * size, m * size);
   }
   free(left);
   free(right);
   free(sums);
   free(columns);
-  sim_stream_work(sim_stream_of(stream), true);
+}
+
+static void touch_matrix(SimWork *w, const void *data, const Layout *l, bool reads, bool writes) {
+  int64_t size = (int64_t)size_of(l->type);
+  sim_work_touch(w, data, l->cols, l->rows * size, l->ld * size, reads, writes);
+}
+
+EXPORTED cublasStatus_t cublasLtMatmul(cublasLtHandle_t lt, cublasLtMatmulDesc_t desc,
+                                       const void *alpha, const void *a, cublasLtMatrixLayout_t la,
+                                       const void *b, cublasLtMatrixLayout_t lb, const void *beta,
+                                       const void *c, cublasLtMatrixLayout_t lc, void *d,
+                                       cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo,
+                                       void *workspace, size_t workspace_bytes,
+                                       cudaStream_t stream) {
+  (void)lt, (void)algo;
+  const Desc *how = (const Desc *)(void *)desc;
+  const Layout *A = (const Layout *)(void *)la, *B = (const Layout *)(void *)lb,
+               *C = (const Layout *)(void *)lc, *D = (const Layout *)(void *)ld;
+  bool ta = how->trans_a == CUBLAS_OP_T, tb = how->trans_b == CUBLAS_OP_T;
+  int64_t m = ta ? A->cols : A->rows, k = ta ? A->rows : A->cols;
+  int64_t n = tb ? B->rows : B->cols, k2 = tb ? B->cols : B->rows;
+  if (k != k2 || m != D->rows || n != D->cols || A->type != B->type || C->type != D->type) {
+    sim_report(SIM_API, NULL, (SimLine){0},
+               "cublasLtMatmul: %lld x %lld by %lld x %lld into %lld x %lld", (long long)m,
+               (long long)k, (long long)k2, (long long)n, (long long)D->rows, (long long)D->cols);
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
+  if (A->ld < A->rows || B->ld < B->rows || C->ld < C->rows || D->ld < D->rows) {
+    sim_report(SIM_API, NULL, (SimLine){0},
+               "cublasLtMatmul: a leading dimension is smaller than the rows of its matrix");
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
+  if (workspace != NULL && workspace_bytes > 0) {
+    const SimBlockOfMemory *block = sim_block_at(workspace);
+    if (block == NULL || !block->device ||
+        (char *)workspace + workspace_bytes > (char *)block->address + block->bytes ||
+        (uintptr_t)workspace % 16 != 0) {
+      sim_report(SIM_API, NULL, (SimLine){0},
+                 "cublasLtMatmul: its workspace is not %lld bytes of device memory",
+                 (long long)workspace_bytes);
+      return CUBLAS_STATUS_INVALID_VALUE;
+    }
+  }
+  if (!check_matrix("a", a, A) || !check_matrix("b", b, B) || !check_matrix("c", c, C) ||
+      !check_matrix("d", d, D))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  Product *p = malloc(sizeof *p);
+  if (p == NULL) abort();
+  *p = (Product){*how,
+                 *A,
+                 *B,
+                 *C,
+                 *D,
+                 a,
+                 b,
+                 c,
+                 d,
+                 ta,
+                 tb,
+                 m,
+                 n,
+                 k,
+                 *(const float *)alpha,
+                 *(const float *)beta};
+  SimWork *w = sim_work("cublasLtMatmul", true, run_product, p);
+  touch_matrix(w, a, A, true, false);
+  touch_matrix(w, b, B, true, false);
+  touch_matrix(w, d, D, p->beta != 0, true);
+  if (p->beta != 0 && c != d) touch_matrix(w, c, C, true, false);
+  if (how->epilogue == CUBLASLT_EPILOGUE_BIAS)
+    sim_work_touch(w, how->bias, 1, m * (int64_t)size_of(how->bias_type), 0, true, false);
+  if (workspace != NULL) sim_work_touch(w, workspace, 1, (int64_t)workspace_bytes, 0, true, true);
+  sim_stream_push(sim_stream_of(stream), w);
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -1,6 +1,7 @@
 // The part of libcudart that the CUDA backend uses, for the simulated device.
 #include "sim_memory.h"
 #include "sim_runtime.h"
+#include "sim_stream.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ SimRuntime *sim_runtime(void) {
     runtime.opened = true;
     read_environment(&runtime);
     runtime.streams[0].used = true;
+    sim_stream_open();
   }
   return &runtime;
 }
@@ -145,6 +147,10 @@ EXPORTED cudaError_t cudaGetLastError(void) {
   return error;
 }
 
+EXPORTED cudaError_t cudaPeekAtLastError(void) {
+  return last_error;
+}
+
 EXPORTED const char *cudaGetErrorName(cudaError_t error) {
   return error == cudaSuccess ? "cudaSuccess" : "cudaError";
 }
@@ -196,6 +202,7 @@ static cudaError_t release(void *address, bool device, const char *call) {
   for (SimBlockOfMemory **at = &r->blocks; *at != NULL; at = &(*at)->next) {
     SimBlockOfMemory *b = *at;
     if (b->address != address || b->device != device) continue;
+    sim_stream_freed(b->address, b->bytes, call);
     *at = b->next;
     if (device) r->device_bytes -= b->bytes;
     sim_memory_remove(b->address);
@@ -225,8 +232,9 @@ EXPORTED cudaError_t cudaFreeHost(void *address) {
 
 struct CUevent_st {
   int stream;
-  int64_t at; // 0: not recorded
+  int64_t at; // how much of the stream comes before it
   SimClock clock;
+  bool recorded;
 };
 
 SimStream *sim_stream_of(cudaStream_t stream) {
@@ -246,27 +254,69 @@ static void join(SimClock *to, const SimClock *from) {
 
 EXPORTED cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags) {
   SimRuntime *r = sim_runtime();
-  (void)flags;
   for (int i = 1; i < SIM_STREAMS; i++) {
     if (r->streams[i].used) continue;
-    r->streams[i] = (SimStream){.index = i, .used = true, .clock = r->host};
-    r->streams[i].clock.at[i] = r->host.at[i] = 0;
+    const int64_t count = r->streams[i].clock.at[i]; // goes on, so that old clocks stay true
+    r->streams[i] = (SimStream){.index = i,
+                                .used = true,
+                                .alone = (flags & cudaStreamNonBlocking) != 0,
+                                .last_kernel = 0,
+                                .clock = r->host};
+    r->streams[i].clock.at[i] = count;
     *out = (cudaStream_t)(void *)&r->streams[i];
     return cudaSuccess;
   }
   return result(cudaErrorMemoryAllocation);
 }
 
+EXPORTED cudaError_t cudaStreamCreate(cudaStream_t *out) {
+  return cudaStreamCreateWithFlags(out, cudaStreamDefault);
+}
+
+static bool valid(const SimStream *s) {
+  return s >= sim_runtime()->streams && s < sim_runtime()->streams + SIM_STREAMS && s->used;
+}
+
+static cudaError_t wait_for(SimStream *s) {
+  SimRuntime *r = sim_runtime();
+  sim_stream_run_until(s->index, s->clock.at[s->index]);
+  sim_stream_known(&s->clock);
+  return r->failed != cudaSuccess ? result(r->failed) : cudaSuccess;
+}
+
 EXPORTED cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  sim_stream_of(stream)->used = false;
+  SimStream *s = sim_stream_of(stream);
+  if (s->index == 0 || !valid(s)) return result(cudaErrorInvalidResourceHandle);
+  // What is queued still runs, as on a device; nobody can wait for it any more.
+  if (s->clock.at[s->index] > sim_runtime()->host.at[s->index] && sim_stream_pending(s->index))
+    sim_report(SIM_API, NULL, (SimLine){0}, "cudaStreamDestroy of a stream with work queued");
+  sim_stream_run_until(s->index, s->clock.at[s->index]);
+  s->used = false;
   return cudaSuccess;
 }
 
 EXPORTED cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (!valid(sim_stream_of(stream))) return result(cudaErrorInvalidResourceHandle);
+  sim_runtime()->host_waits++;
+  return wait_for(sim_stream_of(stream));
+}
+
+EXPORTED cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  SimStream *s = sim_stream_of(stream);
+  if (!valid(s)) return result(cudaErrorInvalidResourceHandle);
+  sim_stream_run_one();
+  if (sim_stream_pending(s->index)) return cudaErrorNotReady;
+  return wait_for(s);
+}
+
+EXPORTED cudaError_t cudaDeviceSynchronize(void) {
   SimRuntime *r = sim_runtime();
+  cudaError_t error = cudaSuccess;
   r->host_waits++;
-  join(&r->host, &sim_stream_of(stream)->clock);
-  return cudaSuccess;
+  for (int i = 0; i < SIM_STREAMS; i++) {
+    if (r->streams[i].used && wait_for(&r->streams[i]) != cudaSuccess) error = r->failed;
+  }
+  return error;
 }
 
 EXPORTED cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned flags) {
@@ -275,37 +325,51 @@ EXPORTED cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned flags) 
   return *out != NULL ? cudaSuccess : result(cudaErrorMemoryAllocation);
 }
 
+EXPORTED cudaError_t cudaEventCreate(cudaEvent_t *out) {
+  return cudaEventCreateWithFlags(out, 0);
+}
+
 EXPORTED cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  if (event == NULL) return result(cudaErrorInvalidResourceHandle);
   free(event);
   return cudaSuccess;
 }
 
 EXPORTED cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   SimStream *s = sim_stream_of(stream);
-  sim_stream_work(s, false);
+  if (event == NULL || !valid(s)) return result(cudaErrorInvalidResourceHandle);
   event->stream = s->index;
   event->at = s->clock.at[s->index];
   event->clock = s->clock;
+  event->recorded = true;
   return cudaSuccess;
 }
 
+// Asking makes time pass: a piece of work runs. Else a program that asks in a loop had no end.
 EXPORTED cudaError_t cudaEventQuery(cudaEvent_t event) {
-  bool known = event->at == 0 || sim_runtime()->host.at[event->stream] >= event->at;
-  return known ? cudaSuccess : cudaErrorNotReady;
+  if (event == NULL) return result(cudaErrorInvalidResourceHandle);
+  if (!event->recorded) return cudaSuccess;
+  if (sim_stream_done(event->stream) < event->at) sim_stream_run_one();
+  if (sim_stream_done(event->stream) < event->at) return cudaErrorNotReady;
+  sim_stream_known(&event->clock);
+  return cudaSuccess;
 }
 
 EXPORTED cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   SimRuntime *r = sim_runtime();
+  if (event == NULL) return result(cudaErrorInvalidResourceHandle);
   r->host_waits++;
-  if (event->at > 0) join(&r->host, &event->clock);
-  return cudaSuccess;
+  if (!event->recorded) return cudaSuccess;
+  sim_stream_run_until(event->stream, event->at);
+  sim_stream_known(&event->clock);
+  return r->failed != cudaSuccess ? result(r->failed) : cudaSuccess;
 }
 
 EXPORTED cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
   (void)flags;
   SimStream *s = sim_stream_of(stream);
-  if (event->at > 0) join(&s->clock, &event->clock);
-  sim_stream_work(s, false);
+  if (event == NULL || !valid(s)) return result(cudaErrorInvalidResourceHandle);
+  if (event->recorded) join(&s->clock, &event->clock);
   return cudaSuccess;
 }
 
@@ -315,8 +379,10 @@ EXPORTED cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event,
 static bool check_side(const void *address, size_t bytes, bool device, const char *what) {
   const SimBlockOfMemory *b = sim_block_at(address);
   if (b == NULL || b->device != device) {
-    sim_report(SIM_HOST_POINTER, NULL, (SimLine){0}, "asynchronous copy: its %s is no %s memory",
-               what, device ? "device" : "pinned");
+    bool released = b == NULL && sim_memory_stray(address) == SIM_RELEASED;
+    sim_report(released ? SIM_RELEASED : SIM_HOST_POINTER, NULL, (SimLine){0},
+               "asynchronous copy: its %s %s %s memory", what,
+               released ? "was freed, it is no" : "is no", device ? "device" : "pinned");
     return false;
   }
   const char *end = (const char *)b->address + b->bytes;
@@ -339,25 +405,64 @@ static void count_overlap(const SimStream *s) {
   }
 }
 
+typedef struct Copy {
+  char *to;
+  const char *from;
+  int64_t to_stride, from_stride, row, rows;
+  bool to_device;
+  int value; // of a memset: from is NULL
+} Copy;
+
+static void run_copy(SimWork *work, void *data) {
+  const Copy *c = data;
+  (void)work;
+  for (int64_t i = 0; i < c->rows; i++) {
+    char *d = c->to + i * c->to_stride;
+    const char *a = c->from != NULL ? c->from + i * c->from_stride : NULL;
+    if (a == NULL)
+      memset(d, c->value, (size_t)c->row);
+    else
+      memmove(d, a, (size_t)c->row);
+    if (!c->to_device) continue;
+    if (a != NULL)
+      sim_memory_copied(d, a, c->row);
+    else
+      sim_memory_wrote(d, c->row);
+  }
+}
+
+static void queue_copy(Copy copy, const char *title, SimStream *s, bool source_pinned) {
+  Copy *c = malloc(sizeof *c);
+  if (c == NULL) abort();
+  *c = copy;
+  SimWork *w = sim_work(title, false, run_copy, c);
+  sim_work_touch(w, c->to, c->rows, c->row, c->to_stride, false, true);
+  if (c->from != NULL) {
+    sim_work_touch(w, c->from, c->rows, c->row, c->from_stride, true, false);
+    if (source_pinned) sim_work_source(w, c->from, c->rows, c->row, c->from_stride);
+  }
+  sim_stream_push(s, w);
+}
+
 EXPORTED cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from,
                                        size_t from_stride, size_t row, size_t rows,
                                        enum cudaMemcpyKind kind, cudaStream_t stream) {
   SimStream *s = sim_stream_of(stream);
   if (row == 0 || rows == 0) return cudaSuccess;
-  if (row > to_stride || row > from_stride) return result(cudaErrorInvalidValue);
+  if (row > to_stride || row > from_stride) return result(cudaErrorInvalidPitchValue);
   bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
   bool sound = check_side(to, (rows - 1) * to_stride + row, to_device, "destination");
   sound = check_side(from, (rows - 1) * from_stride + row, from_device, "source") && sound;
   if (!sound) return result(cudaErrorInvalidValue);
   if (to_device != from_device) count_overlap(s);
-  sim_stream_work(s, false);
-  for (size_t i = 0; i < rows; i++) {
-    char *d = (char *)to + i * to_stride;
-    const char *a = (const char *)from + i * from_stride;
-    memmove(d, a, row);
-    if (to_device) sim_memory_copied(d, a, (int64_t)row);
-  }
+  Copy copy = {to,           from,          (int64_t)to_stride, (int64_t)from_stride,
+               (int64_t)row, (int64_t)rows, to_device,          0};
+  queue_copy(copy,
+             !from_device ? "a copy to the device"
+             : to_device  ? "a copy on the device"
+                          : "a copy to the host",
+             s, !from_device);
   return cudaSuccess;
 }
 
@@ -366,13 +471,32 @@ EXPORTED cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes,
   return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
 }
 
+// Waits, and takes any host memory.
+EXPORTED cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes,
+                                enum cudaMemcpyKind kind) {
+  SimStream *s = sim_stream_of(NULL);
+  bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  if (bytes == 0) return cudaSuccess;
+  if ((to_device && !check_side(to, bytes, true, "destination")) ||
+      (from_device && !check_side(from, bytes, true, "source")))
+    return result(cudaErrorInvalidValue);
+  sim_runtime()->host_waits++;
+  Copy copy = {to, from, (int64_t)bytes, (int64_t)bytes, (int64_t)bytes, 1, to_device, 0};
+  queue_copy(copy, "a copy that is waited for", s, false);
+  return wait_for(s);
+}
+
 EXPORTED cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
   if (bytes == 0) return cudaSuccess;
   if (!check_side(to, bytes, true, "destination")) return result(cudaErrorInvalidValue);
-  sim_stream_work(sim_stream_of(stream), false);
-  memset(to, value, bytes);
-  sim_memory_wrote(to, (int64_t)bytes);
+  Copy copy = {to, NULL, (int64_t)bytes, 0, (int64_t)bytes, 1, true, value};
+  queue_copy(copy, "a memset", sim_stream_of(stream), false);
   return cudaSuccess;
+}
+
+EXPORTED cudaError_t cudaMemset(void *to, int value, size_t bytes) {
+  return cudaMemsetAsync(to, value, bytes, NULL);
 }
 
 // ---- kernels ----
@@ -490,6 +614,34 @@ EXPORTED cudaError_t cudaFuncSetAttribute(const void *host, enum cudaFuncAttribu
   return cudaSuccess;
 }
 
+typedef struct Launched {
+  SimLaunch launch;
+  SimOp op;
+  uint8_t params[];
+} Launched;
+
+static void run_kernel(SimWork *work, void *data) {
+  Launched *l = data;
+  (void)work;
+  sim_counters_begin(l->launch.kernel->title);
+  if (!sim_exec_launch(&l->launch)) sim_runtime()->failed = cudaErrorLaunchFailure;
+  free(l->op.ranges);
+}
+
+// What the op has declared by now, for when the kernel runs.
+static void declare(Launched *l, SimWork *w, const SimOp *op) {
+  l->op = *op;
+  l->op.room = l->op.n;
+  l->op.ranges = malloc((size_t)(op->n + 1) * sizeof *op->ranges);
+  if (l->op.ranges == NULL) abort();
+  if (op->n > 0) memcpy(l->op.ranges, op->ranges, (size_t)op->n * sizeof *op->ranges);
+  l->launch.op = &l->op;
+  for (int i = 0; i < op->n; i++) {
+    const SimRange *t = &op->ranges[i];
+    sim_work_touch(w, t->from, t->rows, t->row, t->stride, t->reads, t->writes);
+  }
+}
+
 static cudaError_t run(HostFunction *f, dim3 grid, dim3 block, void **args, size_t shared,
                        cudaStream_t stream) {
   SimRuntime *r = sim_runtime();
@@ -506,26 +658,28 @@ static cudaError_t run(HostFunction *f, dim3 grid, dim3 block, void **args, size
                grid.y, grid.z, (long long)threads, (long long)(k->static_shared + (int64_t)shared));
     return result(cudaErrorInvalidConfiguration);
   }
-  uint8_t *params = calloc(1, (size_t)k->param_bytes + 16);
-  if (params == NULL) return result(cudaErrorMemoryAllocation);
+  Launched *l = calloc(1, sizeof *l + (size_t)k->param_bytes + 16);
+  if (l == NULL) return result(cudaErrorMemoryAllocation);
   for (int i = 0; i < k->n_params; i++)
-    memcpy(params + k->params[i].offset, args[i], (size_t)k->params[i].bytes);
-  SimLaunch launch = {.kernel = k,
-                      .device = &r->device,
-                      .grid = {grid.x, grid.y, grid.z},
-                      .block = {block.x, block.y, block.z},
-                      .shared_bytes = k->static_shared + (int64_t)shared,
-                      .dynamic_shared = (int64_t)shared,
-                      .params = params,
-                      .seed = r->seed + (uint64_t)r->launches * 0x9E3779B97F4A7C15u,
-                      .number = ++r->launches,
-                      .checks = r->checks,
-                      .op = sim_op_now()};
-  sim_stream_work(sim_stream_of(stream), true);
-  sim_counters_begin(k->title);
-  bool whole = sim_exec_launch(&launch);
-  free(params);
-  return whole ? cudaSuccess : result(cudaErrorLaunchFailure);
+    memcpy(l->params + k->params[i].offset, args[i], (size_t)k->params[i].bytes);
+  l->launch = (SimLaunch){.kernel = k,
+                          .device = &r->device,
+                          .grid = {grid.x, grid.y, grid.z},
+                          .block = {block.x, block.y, block.z},
+                          .shared_bytes = k->static_shared + (int64_t)shared,
+                          .dynamic_shared = (int64_t)shared,
+                          .params = l->params,
+                          .seed = r->seed + (uint64_t)r->launches * 0x9E3779B97F4A7C15u,
+                          .number = ++r->launches,
+                          .checks = r->checks};
+  SimWork *w = sim_work(k->title, true, run_kernel, l);
+  const SimOp *op = sim_op_now();
+  if (op == NULL)
+    sim_work_learns(w);
+  else
+    declare(l, w, op);
+  sim_stream_push(sim_stream_of(stream), w);
+  return cudaSuccess;
 }
 
 EXPORTED cudaError_t __cudaGetKernel(cudaKernel_t *out, const void *host) {

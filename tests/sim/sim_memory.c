@@ -15,6 +15,17 @@ static struct {
   bool declared;
 } state;
 
+void (*sim_before_change)(const void *address, int64_t bytes);
+void (*sim_touched)(const SimMemory *memory, const void *address, int64_t bytes, bool reads,
+                    bool writes);
+
+enum { FREED_MAX = 64, NEAR = 1 << 16 };
+static struct {
+  uintptr_t from;
+  int64_t bytes;
+} freed[FREED_MAX];
+static int n_freed;
+
 static int64_t memory_index(const uint8_t *address) { // the last that begins at or before it, or -1
   int64_t low = 0, high = state.n;
   while (low < high) {
@@ -36,6 +47,11 @@ void sim_memory_add(void *address, int64_t bytes, SimMemoryKind kind) {
   memmove(&state.memories[at + 1], &state.memories[at],
           (size_t)(state.n - at) * sizeof *state.memories);
   state.n++;
+  for (int k = 0; k < FREED_MAX; k++) {
+    if (freed[k].from < (uintptr_t)address + (uintptr_t)bytes &&
+        (uintptr_t)address < freed[k].from + (uintptr_t)freed[k].bytes)
+      freed[k].bytes = 0;
+  }
   state.memories[at] = (SimMemory){.data = address, .bytes = bytes, .kind = kind};
   if (kind != SIM_MEMORY_DEVICE) return;
   state.memories[at].written = calloc((size_t)bytes + 1, 1);
@@ -57,6 +73,8 @@ bool sim_memory_remove(void *address) {
   }
   state.n_tensors = kept;
   if (m->kind == SIM_MEMORY_DEVICE) state.bytes -= m->bytes;
+  freed[n_freed % FREED_MAX].from = (uintptr_t)m->data;
+  freed[n_freed++ % FREED_MAX].bytes = m->bytes;
   free(m->written);
   free(m->cells);
   memmove(m, m + 1, (size_t)(state.n - at - 1) * sizeof *m);
@@ -69,6 +87,19 @@ SimMemory *sim_memory_find(const void *address) {
   if (at < 0) return NULL;
   SimMemory *m = &state.memories[at];
   return (const uint8_t *)address < m->data + m->bytes ? m : NULL;
+}
+
+SimFault sim_memory_stray(const void *address) {
+  const uintptr_t at = (uintptr_t)address;
+  for (int k = 0; k < FREED_MAX; k++) {
+    if (at >= freed[k].from && at < freed[k].from + (uintptr_t)freed[k].bytes) return SIM_RELEASED;
+  }
+  for (int64_t k = 0; k < state.n; k++) {
+    const uintptr_t from = (uintptr_t)state.memories[k].data;
+    if (at + NEAR >= from && at < from + (uintptr_t)state.memories[k].bytes + NEAR)
+      return SIM_OUT_OF_BOUNDS;
+  }
+  return at < NEAR ? SIM_OUT_OF_BOUNDS : SIM_HOST_POINTER;
 }
 
 int64_t sim_memory_bytes(void) {
@@ -121,6 +152,7 @@ const SimTensorName *sim_tensor_at(const SimMemory *memory, const void *address)
 // What is born takes the place of what was released there.
 void sim_tensor_name(const char *arena, const char *name, void *address, int64_t bytes) {
   uint8_t *from = address;
+  if (sim_before_change != NULL && bytes > 0) sim_before_change(address, bytes);
   if (bytes <= 0) return;
   int64_t kept = 0;
   for (int64_t k = 0; k < state.n_tensors; k++) {
@@ -153,6 +185,7 @@ void vma_sim_tensor(const char *arena, const char *name, void *address, int64_t 
     if (bytes > 0) set_written(address, bytes, 0);
     return;
   }
+  if (sim_before_change != NULL && bytes > 0) sim_before_change(address, bytes);
   for (int64_t k = tensor_index(from + bytes); k >= 0 && state.tensors[k].from >= from; k--)
     if (state.tensors[k].from < from + bytes) state.tensors[k].live = false;
 }
@@ -185,6 +218,7 @@ void vma_sim_op(const char *name, const SimRange *touches, int n) {
 
 void vma_sim_scratch(void *address, int64_t bytes) {
   if (bytes <= 0) return;
+  if (sim_before_change != NULL) sim_before_change(address, bytes);
   set_written(address, bytes, 0);
   add_range((SimRange){address, 1, bytes, bytes, true, true});
 }

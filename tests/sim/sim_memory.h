@@ -49,6 +49,16 @@ const SimTensorName *sim_tensor_at(const SimMemory *memory, const void *address)
 void sim_tensor_name(const char *arena, const char *name, void *address, int64_t bytes);
 const SimOp *sim_op_now(void); // what launches from now on may touch; NULL: nothing was declared
 
+// What an address in no allocation is: freed memory (SIM_RELEASED), just outside of one
+// (SIM_OUT_OF_BOUNDS), or far from all of them (SIM_HOST_POINTER).
+SimFault sim_memory_stray(const void *address);
+
+// Set by a runtime that queues work; NULL: work runs at once. The first is called before names or
+// content of memory change, NULL: of all; the second with what an undeclared kernel touches.
+extern void (*sim_before_change)(const void *address, int64_t bytes);
+extern void (*sim_touched)(const SimMemory *memory, const void *address, int64_t bytes, bool reads,
+                           bool writes);
+
 // The backend's hooks (cuda_hooks.h).
 struct SimTouch;
 void vma_sim_tensor(const char *arena, const char *name, void *address, int64_t bytes, bool born);

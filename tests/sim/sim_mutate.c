@@ -1,5 +1,6 @@
 // One instruction of one kernel dropped at a time, over all kernels that the module registered.
 #include "sim_runtime.h"
+#include "sim_stream.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,7 @@ const char *sim_mutation_point(int64_t i) {
 
 void sim_mutate(int64_t i) {
   const int64_t n = sim_mutation_points();
+  sim_stream_run_all();
   for (int64_t k = 0; k < n; k++) mutations[k].kernel->dropped = -1;
   if (i >= 0 && i < n) mutations[i].kernel->dropped = mutations[i].point.pc;
 }

@@ -1,9 +1,7 @@
 // The state behind the stand-ins for libcudart and cuBLASLt: device, allocations, streams as vector
 // clocks. For the files sim_cudart.c, sim_cublaslt.c, sim_control.c and sim_report.c.
 //
-// Work is carried out when it is queued, which is one of the orders that a device may take. What
-// the host may know is kept apart: an event is complete for it only after it has waited for
-// something that came after the event, as on a device that is slow without end.
+// Work is queued and run later: sim_stream.h.
 #ifndef VMA_SIM_RUNTIME_H
 #define VMA_SIM_RUNTIME_H
 
@@ -22,7 +20,7 @@ typedef struct SimStream {
   int index;           // 0: the default stream
   int64_t last_kernel; // its number among the stream's work
   SimClock clock;      // what has happened before the stream's next work
-  bool used;
+  bool used, alone;    // alone: not ordered with the default stream
 } SimStream;
 
 typedef struct SimBlockOfMemory {
@@ -36,7 +34,8 @@ typedef struct SimRuntime {
   SimDevice device;
   uint64_t seed;
   bool checks, opened;
-  const char *fail; // VMA_SIM_FAIL: driver, old, none, cc, exclusive, prohibited
+  const char *fail;   // VMA_SIM_FAIL: driver, old, none, cc, exclusive, prohibited
+  cudaError_t failed; // of work that ran: told at the next wait
   SimStream streams[SIM_STREAMS];
   SimClock host; // what the host knows to have happened
   SimBlockOfMemory *blocks;
