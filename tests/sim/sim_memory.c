@@ -19,7 +19,7 @@ void (*sim_before_change)(const void *address, int64_t bytes);
 void (*sim_touched)(const SimMemory *memory, const void *address, int64_t bytes, bool reads,
                     bool writes);
 
-enum { FREED_MAX = 64, NEAR = 1 << 16 };
+enum { FREED_MAX = 64, NEAR = 4 << 20 };
 static struct {
   uintptr_t from;
   int64_t bytes;
@@ -99,7 +99,7 @@ SimFault sim_memory_stray(const void *address) {
     if (at + NEAR >= from && at < from + (uintptr_t)state.memories[k].bytes + NEAR)
       return SIM_OUT_OF_BOUNDS;
   }
-  return at < NEAR ? SIM_OUT_OF_BOUNDS : SIM_HOST_POINTER;
+  return at < 4096 ? SIM_OUT_OF_BOUNDS : SIM_HOST_POINTER;
 }
 
 int64_t sim_memory_bytes(void) {

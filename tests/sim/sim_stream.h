@@ -19,8 +19,6 @@ void sim_work_touch(SimWork *work, const void *from, int64_t rows, int64_t row, 
 void sim_work_learns(SimWork *work);
 // Pinned memory that the host must leave alone until the work has run: reported if it changes.
 void sim_work_source(SimWork *work, const void *from, int64_t rows, int64_t row, int64_t stride);
-// The kernel reads these parameters as they are: pointers in them count as use when memory is
-// freed.
 void sim_stream_push(SimStream *stream, SimWork *work);
 
 void sim_stream_run_until(int stream, int64_t at); // the host waits
