@@ -1,4 +1,4 @@
-// labels: weights nightly
+// labels: weights sim
 // SmolLM2's first two layers (its own weights, embedding and head) read 64 tokens of real text on
 // the simulated device as on the CPU: the loss, and every gradient of adapters on all linear
 // layers.
