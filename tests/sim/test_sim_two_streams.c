@@ -48,7 +48,7 @@ static void declare_all(Toy *t, DType dtype) {
   t->embed = declare(t, dtype, V, C, "embed");
   t->bias = declare(t, dtype, BUCKETS, H, "bias table");
   for (int i = 0; i < 6; i++) {
-    char name[16];
+    char name[24];
     snprintf(name, sizeof name, "norm %d", i);
     t->norms[i] = declare(t, dtype, C, 0, name);
   }
