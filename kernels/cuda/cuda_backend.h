@@ -107,13 +107,13 @@ void cuda_op_begin(CudaBackend *cuda, const char *op, const CudaTouch *touches, 
 // ---- the ops, by file ----
 void cuda_memory_install(Backend *be);      // cuda_memory.c
 void cuda_copy_install(Backend *be);        // cuda_copy.c
-void cuda_linear_install(Backend *be);      // cuda_linear.cu over cuda_gemm.c, cuda_matvec.cu
+void cuda_linear_install(Backend *be);      // cuda_linear.c over cuda_gemm.c
 void cuda_elementwise_install(Backend *be); // cuda_elementwise.cu
 void cuda_cast_install(Backend *be);        // cuda_cast.cu: casts, dequantisation
 void cuda_rows_install(Backend *be);        // cuda_rows.cu
 void cuda_norm_install(Backend *be);        // cuda_norm.cu
 void cuda_rope_install(Backend *be);        // cuda_rope.cu
-void cuda_attention_install(Backend *be);   // cuda_attention.cu, _back.cu, cuda_decode.cu
+void cuda_attention_install(Backend *be);   // cuda_attention.cu, cuda_attention_back.cu
 void cuda_lora_install(Backend *be);        // cuda_lora.cu
 void cuda_loss_install(Backend *be);        // cuda_loss.cu
 void cuda_optim_install(Backend *be);       // cuda_optim.cu
@@ -122,7 +122,6 @@ void cuda_sample_install(Backend *be);      // cuda_sample.cu
 // ---- parts with a life of their own ----
 Status cuda_ring_open(CudaBackend *cuda, Error *err);
 void cuda_ring_close(CudaBackend *cuda);
-int64_t cuda_ring_device_bytes(void);
 Status cuda_gemm_open(CudaBackend *cuda, Error *err);
 void cuda_gemm_close(CudaBackend *cuda);
 

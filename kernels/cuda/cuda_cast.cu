@@ -2,16 +2,7 @@
 // element, exactly as the CPU does it. Bytes: the operands, once each.
 #include "cuda_quant.cuh"
 
-static __device__ inline void put(float *p, float x) {
-  *p = x;
-}
-static __device__ inline void put(Bf16 *p, float x) {
-  *p = __float2bfloat16_rn(x);
-}
-static __device__ inline void put(__half *p, float x) {
-  *p = __float2half_rn(x);
-}
-static __device__ inline void put(double *p, float x) {
+__device__ __forceinline__ void store_f32(double *p, float x) {
   *p = x;
 }
 
@@ -21,13 +12,13 @@ static __global__ void cast_kernel(Rows<T> y, const uint8_t *x, int64_t stride, 
                                    int64_t rows, int64_t cols) {
   int64_t i = global_thread();
   if (i < rows * cols)
-    put(y.at(i / cols, i % cols), value_at(dtype, x, stride, i / cols, i % cols));
+    store_f32(y.at(i / cols, i % cols), value_at(dtype, x, stride, i / cols, i % cols));
 }
 
 static __device__ inline void put_double(float *p, double x) {
   *p = (float)x;
 }
-static __device__ inline void put_double(Bf16 *p, double x) {
+static __device__ inline void put_double(__nv_bfloat16 *p, double x) {
   *p = __double2bfloat16(x);
 }
 static __device__ inline void put_double(__half *p, double x) {
@@ -63,7 +54,7 @@ extern "C" void cuda_convert(CudaBackend *cuda, Tensor y, Tensor x) {
     convert_to<float>(cuda, y, x);
     return;
   case DT_BF16:
-    convert_to<Bf16>(cuda, y, x);
+    convert_to<__nv_bfloat16>(cuda, y, x);
     return;
   case DT_F16:
     convert_to<__half>(cuda, y, x);

@@ -176,10 +176,6 @@ static void cuda_read_end(Backend *be, void *dst, int64_t ticket) {
   ring->ticket_bytes[ticket] = 0;
 }
 
-int64_t cuda_ring_device_bytes(void) {
-  return RING_BYTES;
-}
-
 Status cuda_ring_open(CudaBackend *cuda, Error *err) {
   CudaRing *ring = calloc(1, sizeof *ring);
   if (ring == NULL) return error_set(err, STATUS_MEMORY, "no memory for the CUDA backend");

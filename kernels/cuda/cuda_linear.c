@@ -1,6 +1,6 @@
 // Linear layers: a plain product through cuBLASLt; a quantised weight is expanded to the
-// activations' dtype just before (about 5 % of a training step of 2,048 tokens), except for the few
-// rows of a decode step, which read it as it is (cuda_matvec.cu).
+// activations' dtype just before. For the few rows of a decode step that reads and writes far more
+// than the weight itself: a kernel that multiplies it as it lies is still to be written.
 #include "cuda_gemm.h"
 #include "cuda_scratch.h"
 

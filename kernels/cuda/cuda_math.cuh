@@ -328,114 +328,17 @@ __device__ __forceinline__ void dropout_factors(float (&factor)[4], const Dropou
   factor[3] = words.w >= mask.threshold ? mask.scale : 0.0f;
 }
 
+// The factor of one element. No indexing by a variable: that would put the four in local memory.
+__device__ __forceinline__ float dropout_factor(const DropoutMask &mask, int64_t row, int64_t col) {
+  float factor[4];
+  dropout_factors(factor, mask, row, (uint32_t)(col / 4));
+  int i = (int)(col % 4);
+  return i < 2 ? (i == 0 ? factor[0] : factor[1]) : (i == 2 ? factor[2] : factor[3]);
+}
+
 // ---- one element a thread ----
 
-typedef __nv_bfloat16 Bf16;
-
-enum { WARP = 32, BLOCK = 256 };
-
-// Runs the statement with F as the tensor's type.
-#define CUDA_F_SWITCH(dtype, ...)                                                                  \
-  do {                                                                                             \
-    if ((dtype) == DT_F32) {                                                                       \
-      typedef float F;                                                                             \
-      __VA_ARGS__;                                                                                 \
-    } else {                                                                                       \
-      CHECK((dtype) == DT_BF16, "%s on the CUDA backend", dtype_info(dtype)->name);                \
-      typedef Bf16 F;                                                                              \
-      __VA_ARGS__;                                                                                 \
-    }                                                                                              \
-  } while (0)
-
-static __device__ inline float load(const float *p) {
-  return *p;
-}
-static __device__ inline float load(const Bf16 *p) {
-  return __bfloat162float(*p);
-}
-static __device__ inline void store(float *p, float x) {
-  *p = x;
-}
-static __device__ inline void store(Bf16 *p, float x) {
-  *p = __float2bfloat16_rn(x);
-}
-
-// x rounded to F and back: what a later op would read.
-static __device__ inline float rounded(const float *, float x) {
-  return x;
-}
-static __device__ inline float rounded(const Bf16 *, float x) {
-  return __bfloat162float(__float2bfloat16_rn(x));
-}
-
-// As the reference has them: erfc and the sigmoid form do not cancel for large -x.
-static __device__ inline float tanh_inner(float x) {
-  return 1.5957691216057307f * (x + 0.044715f * x * x * x); // 2 sqrt(2/pi) (...)
-}
-
-static __device__ inline float act_value(int kind, float x) {
-  switch (kind) {
-  case ACT_SILU:
-    return x * sigmoid(x);
-  case ACT_GELU:
-    return 0.5f * x * erfcf(-x * 0.70710678118654752f);
-  case ACT_GELU_TANH: // 0.5 (1 + tanh u) = sigmoid(2 u)
-    return x * sigmoid(tanh_inner(x));
-  default:
-    return x * sigmoid(1.702f * x);
-  }
-}
-
-static __device__ inline float act_slope(int kind, float x) {
-  float s;
-  switch (kind) {
-  case ACT_SILU:
-    s = sigmoid(x);
-    return s + x * s * (1.0f - s);
-  case ACT_GELU:
-    return 0.5f * erfcf(-x * 0.70710678118654752f) + x * 0.39894228040143268f * expf(-0.5f * x * x);
-  case ACT_GELU_TANH:
-    s = sigmoid(tanh_inner(x));
-    return s + x * s * (1.0f - s) * 1.5957691216057307f * (1.0f + 3.0f * 0.044715f * x * x);
-  default:
-    s = sigmoid(1.702f * x);
-    return s + 1.702f * x * s * (1.0f - s);
-  }
-}
-
-// A Dropout as a kernel sees it (backend.h: Dropout).
-typedef struct DropoutView {
-  bool on;
-  float scale; // 1 / (1 - p)
-  uint32_t threshold, tensor_id;
-  uint64_t seed;
-  const int32_t *step, *sequences, *positions;
-} DropoutView;
-
-static inline DropoutView dropout_view(const Dropout *d) {
-  DropoutView v = {};
-  if (d == NULL || d->p <= 0) return v;
-  v.on = true;
-  v.scale = 1.0f / (1.0f - d->p);
-  v.threshold = (uint32_t)(d->p * 4294967296.0);
-  v.tensor_id = d->tensor_id;
-  v.seed = d->seed;
-  v.step = (const int32_t *)d->step.data;
-  v.sequences = (const int32_t *)d->sequences.data;
-  v.positions = (const int32_t *)d->positions.data;
-  return v;
-}
-
-// x with element (r, c) masked and scaled.
-static __device__ inline float dropped(const DropoutView &d, float x, int64_t r, int64_t c) {
-  if (!d.on) return x;
-  uint64_t key = d.seed + (uint64_t)(uint32_t)d.step[0] * 0x9E3779B97F4A7C15ull;
-  uint4 w = philox_words(key, (uint32_t)(c / 4), (uint32_t)d.positions[r], (uint32_t)d.sequences[r],
-                         d.tensor_id);
-  int i = (int)(c % 4); // no indexing by a variable: that would put the words in local memory
-  uint32_t word = i < 2 ? (i == 0 ? w.x : w.y) : (i == 2 ? w.z : w.w);
-  return word >= d.threshold ? x * d.scale : 0.0f;
-}
+enum { BLOCK = 256 };
 
 // Blocks of BLOCK threads that cover n elements one a thread.
 static inline unsigned blocks_for(int64_t n) {

@@ -19,7 +19,7 @@ static __global__ void column_partials_kernel(float *partials, Rows<F> x, int64_
   if (c >= cols) return;
   int64_t first = (int64_t)blockIdx.y * CUDA_SUM_ROWS, end = min(first + CUDA_SUM_ROWS, rows);
   float sum = 0;
-  for (int64_t r = first; r < end; r++) sum += load(x.at(r, c));
+  for (int64_t r = first; r < end; r++) sum += load_f32(x.at(r, c));
   partials[blockIdx.y * cols + c] = sum;
 }
 
@@ -31,17 +31,19 @@ static __global__ void column_sums_kernel(F *out, const float *partials, int64_t
   if (c >= cols) return;
   float sum = 0;
   for (int64_t i = 0; i < n; i++) sum += partials[i * cols + c];
-  store(out + c, load(out + c) + sum);
+  store_f32(out + c, load_f32(out + c) + sum);
 }
 
 extern "C" void cuda_column_sum_acc(CudaBackend *cuda, Tensor out, Tensor x, void *partials) {
   if (tensor_count(x) == 0) return;
   int64_t n = cuda_partials(x.rows);
   dim3 grid(blocks_for(x.cols), (unsigned)n);
-  CUDA_F_SWITCH(x.dtype, CUDA_LAUNCH(cuda, column_partials_kernel<F>, grid, BLOCK, 0,
-                                     (float *)partials, rows_of<F>(x), x.rows, x.cols));
-  CUDA_F_SWITCH(out.dtype, CUDA_LAUNCH(cuda, column_sums_kernel<F>, blocks_for(x.cols), BLOCK, 0,
-                                       (F *)out.data, (const float *)partials, n, x.cols));
+  CUDA_F(x.dtype, "column_sum_acc",
+         CUDA_LAUNCH(cuda, column_partials_kernel<F>, grid, BLOCK, 0, (float *)partials,
+                     rows_of<F>(x), x.rows, x.cols));
+  CUDA_F(out.dtype, "column_sum_acc",
+         CUDA_LAUNCH(cuda, column_sums_kernel<F>, blocks_for(x.cols), BLOCK, 0, (F *)out.data,
+                     (const float *)partials, n, x.cols));
 }
 
 // ---- forward ----
@@ -50,10 +52,10 @@ extern "C" void cuda_column_sum_acc(CudaBackend *cuda, Tensor out, Tensor x, voi
 // it.
 template <typename F>
 static __device__ inline float residual(Rows<F> z, Rows<F> x, Rows<F> d, int64_t r, int64_t c) {
-  float v = load(x.at(r, c));
+  float v = load_f32(x.at(r, c));
   if (d.data == NULL) return v;
-  v = rounded((const F *)NULL, v + load(d.at(r, c)));
-  store(z.at(r, c), v);
+  v = round_to<F>(v + load_f32(d.at(r, c)));
+  store_f32(z.at(r, c), v);
   return v;
 }
 
@@ -63,7 +65,7 @@ static __device__ inline float residual(Rows<F> z, Rows<F> x, Rows<F> d, int64_t
 template <typename F>
 static __global__ void rmsnorm_kernel(Rows<F> z, Rows<F> y, float *rstd, Rows<F> x, Rows<F> d,
                                       const F *w, float eps, int64_t cols) {
-  __shared__ float slots[WARP];
+  __shared__ float slots[32];
   int64_t r = blockIdx.x;
   float squares = 0;
   for (int64_t c = threadIdx.x; c < cols; c += BLOCK) {
@@ -74,7 +76,7 @@ static __global__ void rmsnorm_kernel(Rows<F> z, Rows<F> y, float *rstd, Rows<F>
   if (threadIdx.x == 0) rstd[r] = s;
   Rows<F> normed = d.data == NULL ? x : z;
   for (int64_t c = threadIdx.x; c < cols; c += BLOCK) {
-    store(y.at(r, c), load(normed.at(r, c)) * s * load(w + c));
+    store_f32(y.at(r, c), load_f32(normed.at(r, c)) * s * load_f32(w + c));
   }
 }
 
@@ -83,23 +85,23 @@ template <typename F>
 static __global__ void layernorm_kernel(Rows<F> z, Rows<F> y, float *mean, float *rstd, Rows<F> x,
                                         Rows<F> d, const F *w, const F *b, float eps,
                                         int64_t cols) {
-  __shared__ float slots[2 * WARP];
+  __shared__ float slots[2 * 32];
   int64_t r = blockIdx.x;
   float sum = 0, squares = 0;
   for (int64_t c = threadIdx.x; c < cols; c += BLOCK) sum += residual(z, x, d, r, c);
   Rows<F> normed = d.data == NULL ? x : z;
   float m = block_sum(sum, slots) / (float)cols;
   for (int64_t c = threadIdx.x; c < cols; c += BLOCK) {
-    float v = load(normed.at(r, c)) - m; // a second pass: mean(x^2) - mean(x)^2 would cancel
+    float v = load_f32(normed.at(r, c)) - m; // a second pass: mean(x^2) - mean(x)^2 would cancel
     squares = fmaf(v, v, squares);
   }
-  float s = 1.0f / sqrtf(block_sum(squares, slots + WARP) / (float)cols + eps);
+  float s = 1.0f / sqrtf(block_sum(squares, slots + 32) / (float)cols + eps);
   if (threadIdx.x == 0) {
     mean[r] = m;
     rstd[r] = s;
   }
   for (int64_t c = threadIdx.x; c < cols; c += BLOCK) {
-    store(y.at(r, c), (load(normed.at(r, c)) - m) * s * load(w + c) + load(b + c));
+    store_f32(y.at(r, c), (load_f32(normed.at(r, c)) - m) * s * load_f32(w + c) + load_f32(b + c));
   }
 }
 
@@ -111,19 +113,19 @@ static __global__ void layernorm_kernel(Rows<F> z, Rows<F> y, float *mean, float
 template <typename F>
 static __global__ void norm_back_x_kernel(Rows<F> dx, Rows<F> dy, Rows<F> z, const float *mean,
                                           const float *rstd, const F *w, int64_t cols) {
-  __shared__ float slots[2 * WARP];
+  __shared__ float slots[2 * 32];
   int64_t r = blockIdx.x;
   float s = rstd[r], m = mean != NULL ? mean[r] : 0.0f, sums[2] = {0, 0};
   for (int64_t c = threadIdx.x; c < cols; c += BLOCK) {
-    float dn = load(w + c) * load(dy.at(r, c)), n = (load(z.at(r, c)) - m) * s;
+    float dn = load_f32(w + c) * load_f32(dy.at(r, c)), n = (load_f32(z.at(r, c)) - m) * s;
     sums[0] = fmaf(dn, n, sums[0]);
     sums[1] += dn;
   }
   block_sums(sums, slots);
   float along = sums[0] / (float)cols, centre = mean != NULL ? sums[1] / (float)cols : 0.0f;
   for (int64_t c = threadIdx.x; c < cols; c += BLOCK) {
-    float dn = load(w + c) * load(dy.at(r, c)), n = (load(z.at(r, c)) - m) * s;
-    store(dx.at(r, c), load(dx.at(r, c)) + s * (dn - centre - n * along));
+    float dn = load_f32(w + c) * load_f32(dy.at(r, c)), n = (load_f32(z.at(r, c)) - m) * s;
+    store_f32(dx.at(r, c), load_f32(dx.at(r, c)) + s * (dn - centre - n * along));
   }
 }
 
@@ -138,7 +140,7 @@ static __global__ void norm_back_w_kernel(float *partials, Rows<F> dy, Rows<F> z
   float sum = 0;
   for (int64_t r = first; r < end; r++) {
     float m = mean != NULL ? mean[r] : 0.0f;
-    sum = fmaf(load(dy.at(r, c)), (load(z.at(r, c)) - m) * rstd[r], sum);
+    sum = fmaf(load_f32(dy.at(r, c)), (load_f32(z.at(r, c)) - m) * rstd[r], sum);
   }
   partials[blockIdx.y * cols + c] = sum;
 }
@@ -152,9 +154,10 @@ static void cuda_rmsnorm(Backend *be, Tensor z, Tensor y, Tensor rstd, Tensor x,
   CUDA_OP(cuda, "rmsnorm", CUDA_UPDATE(z), CUDA_WRITE(y), CUDA_WRITE(rstd), CUDA_READ(x),
           CUDA_READ(d), CUDA_READ(w));
   if (y.rows == 0) return;
-  CUDA_F_SWITCH(y.dtype, CUDA_LAUNCH(cuda, rmsnorm_kernel<F>, (unsigned)y.rows, BLOCK, 0,
-                                     rows_of<F>(z), rows_of<F>(y), (float *)rstd.data,
-                                     rows_of<F>(x), rows_of<F>(d), (const F *)w.data, eps, y.cols));
+  CUDA_F(y.dtype, "rmsnorm",
+         CUDA_LAUNCH(cuda, rmsnorm_kernel<F>, (unsigned)y.rows, BLOCK, 0, rows_of<F>(z),
+                     rows_of<F>(y), (float *)rstd.data, rows_of<F>(x), rows_of<F>(d),
+                     (const F *)w.data, eps, y.cols));
 }
 
 static void cuda_layernorm(Backend *be, Tensor z, Tensor y, Tensor mean, Tensor rstd, Tensor x,
@@ -164,15 +167,16 @@ static void cuda_layernorm(Backend *be, Tensor z, Tensor y, Tensor mean, Tensor 
   CUDA_OP(cuda, "layernorm", CUDA_UPDATE(z), CUDA_WRITE(y), CUDA_WRITE(mean), CUDA_WRITE(rstd),
           CUDA_READ(x), CUDA_READ(d), CUDA_READ(w), CUDA_READ(b));
   if (y.rows == 0) return;
-  CUDA_F_SWITCH(y.dtype,
-                CUDA_LAUNCH(cuda, layernorm_kernel<F>, (unsigned)y.rows, BLOCK, 0, rows_of<F>(z),
-                            rows_of<F>(y), (float *)mean.data, (float *)rstd.data, rows_of<F>(x),
-                            rows_of<F>(d), (const F *)w.data, (const F *)b.data, eps, y.cols));
+  CUDA_F(y.dtype, "layernorm",
+         CUDA_LAUNCH(cuda, layernorm_kernel<F>, (unsigned)y.rows, BLOCK, 0, rows_of<F>(z),
+                     rows_of<F>(y), (float *)mean.data, (float *)rstd.data, rows_of<F>(x),
+                     rows_of<F>(d), (const F *)w.data, (const F *)b.data, eps, y.cols));
 }
 
 static void add_partials(CudaBackend *cuda, Tensor out, const float *partials, int64_t n) {
-  CUDA_F_SWITCH(out.dtype, CUDA_LAUNCH(cuda, column_sums_kernel<F>, blocks_for(out.cols), BLOCK, 0,
-                                       (F *)out.data, partials, n, out.cols));
+  CUDA_F(out.dtype, "add_partials",
+         CUDA_LAUNCH(cuda, column_sums_kernel<F>, blocks_for(out.cols), BLOCK, 0, (F *)out.data,
+                     partials, n, out.cols));
 }
 
 static void norm_back(CudaBackend *cuda, Tensor dx, Tensor dw, Tensor db, Tensor dy, Tensor z,
@@ -180,9 +184,9 @@ static void norm_back(CudaBackend *cuda, Tensor dx, Tensor dw, Tensor db, Tensor
   if (tensor_count(dy) == 0) return;
   const float *m = (const float *)mean.data, *s = (const float *)rstd.data;
   if (tensor_given(dx)) {
-    CUDA_F_SWITCH(dy.dtype, CUDA_LAUNCH(cuda, norm_back_x_kernel<F>, (unsigned)dy.rows, BLOCK, 0,
-                                        rows_of<F>(dx), rows_of<F>(dy), rows_of<F>(z), m, s,
-                                        (const F *)w.data, dy.cols));
+    CUDA_F(dy.dtype, "norm_back",
+           CUDA_LAUNCH(cuda, norm_back_x_kernel<F>, (unsigned)dy.rows, BLOCK, 0, rows_of<F>(dx),
+                       rows_of<F>(dy), rows_of<F>(z), m, s, (const F *)w.data, dy.cols));
   }
   if (!tensor_given(dw) && !tensor_given(db)) return;
   // One after the other in the same memory: the stream keeps them apart.
@@ -190,8 +194,9 @@ static void norm_back(CudaBackend *cuda, Tensor dx, Tensor dw, Tensor db, Tensor
   int64_t n = cuda_partials(dy.rows);
   dim3 grid(blocks_for(dy.cols), (unsigned)n);
   if (tensor_given(dw)) {
-    CUDA_F_SWITCH(dy.dtype, CUDA_LAUNCH(cuda, norm_back_w_kernel<F>, grid, BLOCK, 0, partials,
-                                        rows_of<F>(dy), rows_of<F>(z), m, s, dy.rows, dy.cols));
+    CUDA_F(dy.dtype, "norm_back",
+           CUDA_LAUNCH(cuda, norm_back_w_kernel<F>, grid, BLOCK, 0, partials, rows_of<F>(dy),
+                       rows_of<F>(z), m, s, dy.rows, dy.cols));
     add_partials(cuda, dw, partials, n);
   }
   if (tensor_given(db)) cuda_column_sum_acc(cuda, db, dy, partials);

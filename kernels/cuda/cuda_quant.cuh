@@ -63,7 +63,7 @@ static __device__ inline float value_at(int dtype, const uint8_t *data, int64_t 
   case DT_F32:
     return ((const float *)row)[c];
   case DT_BF16:
-    return load((const Bf16 *)row + c);
+    return load_f32((const __nv_bfloat16 *)row + c);
   case DT_F16:
     return __half2float(((const __half *)row)[c]);
   case DT_F64:

@@ -23,13 +23,13 @@ static __global__ void embedding_kernel(Rows<F> y, const uint8_t *table, int64_t
   int64_t r = blockIdx.x, c = own_column();
   if (c >= cols) return;
   int32_t id = ids[r];
-  store(y.at(r, c), id < 0 ? 0.0f : value_at(dtype, table, stride, id, c));
+  store_f32(y.at(r, c), id < 0 ? 0.0f : value_at(dtype, table, stride, id, c));
 }
 
 // Which of rows [first, first + 32) below `end` have this id, as a mask; the same in all lanes.
 static __device__ inline unsigned rows_with(int32_t id, const int32_t *ids, int64_t first,
                                             int64_t end) {
-  int64_t i = first + threadIdx.x % WARP;
+  int64_t i = first + threadIdx.x % 32;
   bool same = false;
   if (i < end) same = ids[i] == id;
   return __ballot_sync(0xffffffffu, same);
@@ -42,15 +42,15 @@ static __global__ void embedding_back_kernel(Rows<T> dtable, Rows<F> dy, const i
   int64_t r = blockIdx.x, c = own_column();
   int32_t id = ids[r];
   bool first = id >= 0;
-  for (int64_t i = 0; i < r && first; i += WARP) first = rows_with(id, ids, i, r) == 0;
+  for (int64_t i = 0; i < r && first; i += 32) first = rows_with(id, ids, i, r) == 0;
   if (!first) return; // the whole block: it hangs on r alone
-  float sum = c < cols ? load(dtable.at(id, c)) : 0.0f;
-  for (int64_t i = r; i < rows; i += WARP) {
+  float sum = c < cols ? load_f32(dtable.at(id, c)) : 0.0f;
+  for (int64_t i = r; i < rows; i += 32) {
     for (unsigned mask = rows_with(id, ids, i, rows); mask != 0; mask &= mask - 1) {
-      if (c < cols) sum += load(dy.at(i + __ffs((int)mask) - 1, c));
+      if (c < cols) sum += load_f32(dy.at(i + __ffs((int)mask) - 1, c));
     }
   }
-  if (c < cols) store(dtable.at(id, c), sum);
+  if (c < cols) store_f32(dtable.at(id, c), sum);
 }
 
 // budget: gather_kernel registers=16 shared=0
@@ -66,7 +66,7 @@ static __global__ void scatter_kernel(Rows<F> dx, Rows<F> dy, const int32_t *row
   int64_t i = blockIdx.x, c = own_column();
   if (c >= cols) return;
   F *to = dx.at(rows[i], c);
-  store(to, load(to) + load(dy.at(i, c)));
+  store_f32(to, load_f32(to) + load_f32(dy.at(i, c)));
 }
 
 // ---- the ops ----
@@ -76,17 +76,17 @@ static void cuda_embedding(Backend *be, Tensor y, Tensor table, Tensor ids) {
   op_check_embedding(be, y, table, ids);
   CUDA_OP(cuda, "embedding", CUDA_WRITE(y), CUDA_READ(table), CUDA_READ(ids));
   if (tensor_count(y) == 0) return;
-  CUDA_F_SWITCH(y.dtype,
-                CUDA_LAUNCH(cuda, embedding_kernel<F>, grid_of(y), BLOCK, 0, rows_of<F>(y),
-                            (const uint8_t *)table.data, dtype_bytes(table.dtype, table.stride),
-                            (int)table.dtype, (const int32_t *)ids.data, y.cols));
+  CUDA_F(y.dtype, "embedding",
+         CUDA_LAUNCH(cuda, embedding_kernel<F>, grid_of(y), BLOCK, 0, rows_of<F>(y),
+                     (const uint8_t *)table.data, dtype_bytes(table.dtype, table.stride),
+                     (int)table.dtype, (const int32_t *)ids.data, y.cols));
 }
 
 template <typename T>
 static void embedding_back(CudaBackend *cuda, Tensor dtable, Tensor dy, Tensor ids) {
-  CUDA_F_SWITCH(dy.dtype, CUDA_LAUNCH(cuda, (embedding_back_kernel<T, F>), grid_of(dy), BLOCK, 0,
-                                      rows_of<T>(dtable), rows_of<F>(dy), (const int32_t *)ids.data,
-                                      dy.rows, dy.cols));
+  CUDA_F(dy.dtype, "embedding_back",
+         CUDA_LAUNCH(cuda, (embedding_back_kernel<T, F>), grid_of(dy), BLOCK, 0, rows_of<T>(dtable),
+                     rows_of<F>(dy), (const int32_t *)ids.data, dy.rows, dy.cols));
 }
 
 static void cuda_embedding_back_acc(Backend *be, Tensor dtable, Tensor dy, Tensor ids) {
@@ -97,7 +97,7 @@ static void cuda_embedding_back_acc(Backend *be, Tensor dtable, Tensor dy, Tenso
   if (dtable.dtype == DT_F32) {
     embedding_back<float>(cuda, dtable, dy, ids);
   } else {
-    embedding_back<Bf16>(cuda, dtable, dy, ids);
+    embedding_back<__nv_bfloat16>(cuda, dtable, dy, ids);
   }
 }
 
@@ -106,8 +106,9 @@ static void cuda_gather_rows(Backend *be, Tensor y, Tensor x, Tensor rows) {
   op_check_gather_rows(be, y, x, rows);
   CUDA_OP(cuda, "gather_rows", CUDA_WRITE(y), CUDA_READ(x), CUDA_READ(rows));
   if (tensor_count(y) == 0) return;
-  CUDA_F_SWITCH(y.dtype, CUDA_LAUNCH(cuda, gather_kernel<F>, grid_of(y), BLOCK, 0, rows_of<F>(y),
-                                     rows_of<F>(x), (const int32_t *)rows.data, y.cols));
+  CUDA_F(y.dtype, "gather_rows",
+         CUDA_LAUNCH(cuda, gather_kernel<F>, grid_of(y), BLOCK, 0, rows_of<F>(y), rows_of<F>(x),
+                     (const int32_t *)rows.data, y.cols));
 }
 
 static void cuda_scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows) {
@@ -115,9 +116,9 @@ static void cuda_scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows
   op_check_scatter_rows_acc(be, dx, dy, rows);
   CUDA_OP(cuda, "scatter_rows_acc", CUDA_UPDATE(dx), CUDA_READ(dy), CUDA_READ(rows));
   if (tensor_count(dy) == 0) return;
-  CUDA_F_SWITCH(dy.dtype,
-                CUDA_LAUNCH(cuda, scatter_kernel<F>, grid_of(dy), BLOCK, 0, rows_of<F>(dx),
-                            rows_of<F>(dy), (const int32_t *)rows.data, dy.cols));
+  CUDA_F(dy.dtype, "scatter_rows_acc",
+         CUDA_LAUNCH(cuda, scatter_kernel<F>, grid_of(dy), BLOCK, 0, rows_of<F>(dx), rows_of<F>(dy),
+                     (const int32_t *)rows.data, dy.cols));
 }
 
 extern "C" void cuda_rows_install(Backend *be) {

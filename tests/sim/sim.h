@@ -2,15 +2,15 @@
 // libcudart and cuBLASLt, with the checks that a GPU does not give. This header is what its parts
 // share; what a test sees is sim_control.h.
 //
-//   sim_fatbin.c   finds the PTX of an architecture in a registered fat binary
-//   sim_ptx_*.c    text to SimKernel: decoded instructions with registers, labels, .cu lines
-//   sim_exec_*.c   runs a launch, a warp at a time; every register is 32 lanes
-//   sim_check_*.c  what each access may do: bounds, names, races, uninitialised, declared, async
-//   sim_memory.c   allocations of every kind, tensors by name inside them
-//   sim_stream.c   queues, events, the seeded order, conflicts between streams, graphs
-//   sim_cudart_*.c the entry points of libcudart; sim_cublaslt.c those of cuBLASLt
-//   sim_report.c   what was found, de-duplicated; counters
-//   sim_mutate.c   drops one instruction of a kernel
+//   sim_fatbin.c    finds the PTX of an architecture in a registered fat binary
+//   sim_ptx_*.c     text to SimKernel: decoded instructions with registers, labels, .cu lines
+//   sim_exec*.c     runs a launch, a warp at a time; every register is 32 lanes
+//   sim_check*.c    what each access may do: bounds, names, races, uninitialised, declared, async
+//   sim_memory.c    allocations of every kind, tensors by name inside them
+//   sim_stream.c    queues, events, the seeded order, conflicts between streams
+//   sim_cudart.c    the entry points of libcudart; sim_cublaslt.c those of cuBLASLt
+//   sim_control.c   what a test asks: reports, counters, seeds
+//   sim_mutate.c    drops one instruction of a kernel
 #ifndef VMA_SIM_H
 #define VMA_SIM_H
 

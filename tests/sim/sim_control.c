@@ -144,13 +144,6 @@ static int64_t device_bytes(void) {
 static int64_t device_peak(void) {
   return sim_runtime()->device_peak;
 }
-static void born(const char *arena, const char *name, void *address, int64_t bytes) {
-  sim_tensor_name(arena, name, address, bytes);
-}
-static void released(void *address, int64_t bytes) {
-  vma_sim_tensor(NULL, NULL, address, bytes, false);
-}
-
 __attribute__((visibility("default"))) const SimControl *sim_control(void) {
   static const SimControl control = {.configure = configure,
                                      .set_seed = set_seed,
@@ -163,8 +156,6 @@ __attribute__((visibility("default"))) const SimControl *sim_control(void) {
                                      .overlapped = overlapped,
                                      .device_bytes = device_bytes,
                                      .device_peak = device_peak,
-                                     .tensor_born = born,
-                                     .tensor_released = released,
                                      .mutation_points = sim_mutation_points,
                                      .mutation_point = sim_mutation_point,
                                      .mutate = sim_mutate};

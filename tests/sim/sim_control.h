@@ -27,10 +27,6 @@ typedef struct SimControl {
   int64_t (*device_bytes)(void); // handed out by cudaMalloc and not freed
   int64_t (*device_peak)(void);
 
-  // Tensors of arenas, and what ops declare (cuda_backend.h calls these through weak symbols).
-  void (*tensor_born)(const char *arena, const char *name, void *address, int64_t bytes);
-  void (*tensor_released)(void *address, int64_t bytes);
-
   // Mutation: the points of all registered kernels; drop one (or -1: none).
   int64_t (*mutation_points)(void);
   const char *(*mutation_point)(int64_t i); // "kernel title: bar.sync at cuda_norm.cu:58"

@@ -2,10 +2,12 @@
 // The trainer on the simulated device against the CPU, on a tiny model: loss, every gradient and
 // ten optimizer steps in every way to train; checkpointing and another order of blocks and warps
 // change no bit; the host waits for nothing inside a step; the plan is what the device hands out.
+#include "bf16.h"
 #include "plan.h"
 #include "rng.h"
 #include "sim_module.h"
 #include "test.h"
+#include "tiny.h"
 #include "train_model.h"
 #include "trainer.h"
 
@@ -73,14 +75,6 @@ typedef struct Fixture {
   double losses[STEPS];
 } Fixture;
 
-static float rounded(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
-  memcpy(&x, &bits, sizeof x);
-  return x;
-}
-
 // Values that attention and logits are far from uniform with; those of bf16 weights in every form,
 // so that an f32 model is the reference of a bf16 one.
 static void fill_weights(Fixture *f) {
@@ -90,7 +84,8 @@ static void fill_weights(Fixture *f) {
     float *values = malloc((size_t)n * sizeof *values);
     Rng rng = {.key = (uint64_t)i + 100};
     for (int64_t k = 0; k < n; k++)
-      values[k] = rounded((float)(rng_normal(&rng) * 0.3 + (p->n_dims == 1 ? 1 : 0)));
+      values[k] =
+          bf16_to_f32(bf16_from_f32((float)(rng_normal(&rng) * 0.3 + (p->n_dims == 1 ? 1 : 0))));
     param_write(f->be, tensor_given(p->master) ? p->master : p->value.t, values);
     free(values);
   }
@@ -150,15 +145,6 @@ static float *read_tensor(const Fixture *f, Tensor t) {
   return values;
 }
 
-static double distance(const float *a, const float *b, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++) {
-    double d = (double)a[i] - (b != NULL ? (double)b[i] : 0);
-    sum += d * d;
-  }
-  return sqrt(sum);
-}
-
 typedef enum What { GRADIENT, WEIGHT } What;
 
 static Tensor tensor_of(const Param *p, What what) {
@@ -178,7 +164,8 @@ static void compare(const Fixture *device, const Fixture *cpu, const Fixture *re
     float *x = read_tensor(device, tensor_of(&device->model.params.items[i], what));
     float *y = read_tensor(cpu, tensor_of(p, what));
     float *z = read_tensor(reference, tensor_of(&reference->model.params.items[i], what));
-    double norm = distance(z, NULL, n), ours = distance(x, z, n), theirs = distance(y, z, n);
+    double norm = tiny_distance(z, NULL, n), ours = tiny_distance(x, z, n),
+           theirs = tiny_distance(y, z, n);
     EXPECT(norm > 0, "%s: nothing in %s", form, p->name);
     EXPECT(ours <= 2 * theirs + share * norm,
            "%s: %s of %s is off by %.3g of its norm, the CPU's by %.3g", form,
