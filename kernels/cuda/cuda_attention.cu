@@ -76,7 +76,7 @@ static void cuda_attention(Backend *be, Tensor o, Tensor lse, Tensor q, Tensor k
   op_check_attention(be, o, lse, q, k, v, args);
   CUDA_OP(cuda, "attention", CUDA_WRITE(o), CUDA_WRITE(lse), CUDA_READ(q), CUDA_READ(k),
           CUDA_READ(v), CUDA_READ_ATTENTION(args));
-  if (q.rows == 0) return;
+  if (q.rows == 0 || cuda_attention_mma(cuda, o, lse, q, k, v, args)) return;
   dim3 grid((unsigned)cuda_ceil(q.rows, ATTENTION_WARPS), (unsigned)args->n_heads);
   CUDA_F(q.dtype, "attention",
          CUDA_BY_WIDTH("attention", args->head_dim,

@@ -96,6 +96,11 @@ __device__ __forceinline__ float head_dot(const float *head, const F *other, int
 
 void cuda_attention_back_install(Backend *be); // cuda_attention_back.cu
 
+// The forward on tensor cores, where dtype, width, rows and lengths allow it; false: nothing done.
+// cuda_attention_mma.cu
+bool cuda_attention_mma(CudaBackend *cuda, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
+                        const AttentionArgs *args);
+
 // The instance for a head of `width` columns: N columns a lane, 32 N >= width.
 #define CUDA_BY_WIDTH(op, width, ...)                                                              \
   do {                                                                                             \

@@ -9,51 +9,86 @@
 
 static const DType floats[] = {DT_F32, DT_BF16};
 
-enum { MAX_SEQS = 4, BUCKETS = 8, MAX_DISTANCE = 20, PAGE = 4 };
+enum { MAX_SEQS = 64, BUCKETS = 8, MAX_DISTANCE = 20, PAGES = 12, POOL = 64 };
 
 typedef struct Shape {
   const char *name;
   int64_t heads, kv_heads, width, n_seqs;
-  int32_t q[MAX_SEQS], k[MAX_SEQS];           // lengths
+  int32_t q[MAX_SEQS], k[MAX_SEQS];           // lengths; k all zero: as q
   int32_t offset[MAX_SEQS], prefix[MAX_SEQS]; // all zero: not given
   int64_t spare;                              // rows of no sequence, at the end
-  bool k_lens, pages, bias;
+  int64_t page;                               // rows of a page; 0: no pages
+  bool k_lens, bias;
+  float scale; // 0: 1.5 / sqrt(width)
 } Shape;
 
+// Rows that begin anywhere: kernels without vector loads. f32 and bf16.
 static const Shape shapes[] = {
-    {"no sequence", 2, 1, 8, 0, {0}, {0}, {0}, {0}, 3, false, false, false},
-    {"one token", 1, 1, 8, 1, {1}, {1}, {0}, {0}, 0, false, false, false},
-    {"causal", 3, 1, 64, 3, {5, 1, 9}, {5, 1, 9}, {0}, {0}, 2, false, false, false},
-    {"causal tiles", 2, 2, 24, 2, {61, 133}, {61, 133}, {0}, {0}, 0, false, false, false},
-    {"causal long", 2, 1, 16, 1, {300}, {300}, {0}, {0}, 0, false, false, false},
-    {"empty between", 2, 1, 8, 3, {7, 0, 6}, {7, 0, 6}, {0}, {0}, 0, false, false, false},
-    {"prefix", 4, 2, 40, 2, {9, 20}, {9, 20}, {0}, {4, 13}, 0, false, false, false},
-    {"full", 2, 2, 16, 2, {17, 3}, {17, 3}, {0}, {17, 3}, 1, false, false, false},
-    {"cross", 2, 1, 32, 2, {7, 12}, {40, 3}, {0}, {40, 3}, 0, false, false, false},
-    {"key lengths", 2, 1, 8, 2, {6, 8}, {9, 11}, {3, 3}, {0}, 0, true, false, false},
-    {"prefix beyond the keys",
-     2,
-     1,
-     8,
-     3,
-     {6, 8, 2},
-     {4, 8, 0},
-     {0},
-     {9, 30, 1},
-     0,
-     true,
-     false,
-     false},
-    {"unseen keys", 2, 1, 8, 2, {6, 8}, {9, 11}, {0}, {0}, 0, false, false, false},
-    {"nothing seen", 2, 1, 8, 2, {6, 8}, {9, 11}, {-4, -20}, {0}, 0, false, false, false},
-    {"bias", 3, 3, 16, 2, {30, 41}, {30, 41}, {0}, {0}, 0, false, false, true},
-    {"bias cross", 2, 1, 8, 2, {5, 40}, {21, 9}, {0}, {21, 9}, 0, false, false, true},
-    {"pages decode", 3, 1, 64, 3, {1, 1, 1}, {9, 1, 16}, {8, 0, 15}, {0}, 0, true, true, false},
-    {"decode by threads", 4, 2, 64, 2, {1, 3}, {150, 97}, {149, 94}, {0}, 0, false, false, false},
-    {"pages few", 2, 2, 24, 2, {3, 4}, {7, 4}, {4, 0}, {0}, 0, true, true, true},
-    {"pages prefill", 4, 2, 16, 2, {30, 11}, {37, 11}, {7, 0}, {0}, 0, true, true, false},
-    {"wide", 1, 1, 392, 1, {5}, {5}, {0}, {0}, 0, false, false, false},
-    {"width 256", 2, 1, 256, 1, {60}, {60}, {0}, {0}, 0, false, false, false},
+    {"no sequence", 2, 1, 8, 0, .spare = 3},
+    {"one token", 1, 1, 8, 1, .q = {1}},
+    {"causal", 3, 1, 64, 3, .q = {5, 1, 9}, .spare = 2},
+    {"causal tiles", 2, 2, 24, 2, .q = {61, 133}},
+    {"causal long", 2, 1, 16, 1, .q = {300}},
+    {"empty between", 2, 1, 8, 3, .q = {7, 0, 6}},
+    {"prefix", 4, 2, 40, 2, .q = {9, 20}, .prefix = {4, 13}},
+    {"full", 2, 2, 16, 2, .q = {17, 3}, .prefix = {17, 3}, .spare = 1},
+    {"cross", 2, 1, 32, 2, .q = {7, 12}, .k = {40, 3}, .prefix = {40, 3}},
+    {"key lengths", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}, .offset = {3, 3}, .k_lens = true},
+    {"prefix beyond the keys", 2, 1, 8, 3, .q = {6, 8, 2}, .k = {4, 8, 0}, .prefix = {9, 30, 1},
+     .k_lens = true},
+    {"unseen keys", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}},
+    {"nothing seen", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}, .offset = {-4, -20}},
+    {"bias", 3, 3, 16, 2, .q = {30, 41}, .bias = true},
+    {"bias cross", 2, 1, 8, 2, .q = {5, 40}, .k = {21, 9}, .prefix = {21, 9}, .bias = true},
+    {"pages decode", 3, 1, 64, 3, .q = {1, 1, 1}, .k = {9, 1, 16}, .offset = {8, 0, 15}, .page = 4,
+     .k_lens = true},
+    {"decode by threads", 4, 2, 64, 2, .q = {1, 3}, .k = {150, 97}, .offset = {149, 94}},
+    {"pages few", 2, 2, 24, 2, .q = {3, 4}, .k = {7, 4}, .offset = {4, 0}, .page = 4,
+     .k_lens = true, .bias = true},
+    {"pages prefill", 4, 2, 16, 2, .q = {30, 11}, .k = {37, 11}, .offset = {7, 0}, .page = 4,
+     .k_lens = true},
+    {"wide", 1, 1, 392, 1, .q = {5}},
+    {"width 256", 2, 1, 256, 1, .q = {60}},
+};
+
+// Rows as the models lay them out, at multiples of 16 bytes, in bf16: what tensor cores take, 64
+// queries and 64 keys at a time.
+static const Shape tile_shapes[] = {
+    {"tile", 2, 1, 64, 3, .q = {63, 64, 65}, .spare = 3},
+    {"tile of 128 columns", 2, 1, 128, 3, .q = {65, 63, 64}, .spare = 1},
+    {"two tiles", 1, 1, 64, 2, .q = {127, 129}},
+    {"one token and long", 3, 1, 64, 5, .q = {1, 70, 1, 1, 17}},
+    {"one token and long, 128 columns", 2, 2, 128, 4, .q = {1, 66, 1, 20}},
+    {"64 sequences", 1, 1, 64, 64,
+     .q = {[0] = 1,
+           [1] = 18,
+           [2] = 1,
+           [3] = 2,
+           [5] = 67,
+           [6] = 1,
+           [30] = 20,
+           [31] = 3,
+           [61] = 1,
+           [63] = 9}},
+    {"32 heads", 32, 8, 64, 2, .q = {33, 1}, .spare = 2},
+    {"32 heads of 128 columns", 32, 32, 128, 1, .q = {18}},
+    {"tile prefix", 2, 1, 64, 2, .q = {80, 66}, .prefix = {70, 3}},
+    {"tile full", 2, 2, 128, 2, .q = {65, 20}, .prefix = {65, 20}},
+    {"tile cross", 4, 2, 64, 3, .q = {65, 20, 1}, .k = {129, 3, 64}, .prefix = {129, 3, 64}},
+    {"tile key lengths", 2, 1, 64, 2, .q = {66, 20}, .k = {70, 64}, .offset = {4, 44},
+     .k_lens = true},
+    {"tile nothing seen", 2, 1, 64, 3, .q = {70, 20, 18}, .k = {70, 20, 1}, .offset = {-66, -30, 0},
+     .k_lens = true},
+    {"tile scale 1", 2, 1, 64, 1, .q = {65}, .scale = 1.0f},
+    {"tile scale 1, 128 columns", 1, 1, 128, 1, .q = {65}, .scale = 1.0f},
+};
+
+// The same through pages, forward only: a prompt behind what is in the cache already.
+static const Shape page_shapes[] = {
+    {"tile pages", 4, 2, 64, 3, .q = {20, 65, 1}, .k = {150, 65, 129}, .offset = {130, 0, 128},
+     .page = 16, .k_lens = true},
+    {"tile pages, 128 columns", 2, 1, 128, 2, .q = {64, 17}, .k = {65, 81}, .offset = {1, 64},
+     .prefix = {0, 70}, .page = 64, .k_lens = true},
 };
 
 static const Shape *shape_named(const char *name) {
@@ -69,6 +104,13 @@ typedef struct User {
   bool lse, dbias;
 } User;
 
+static int32_t keys(const Shape *s, int64_t i) {
+  for (int64_t n = 0; n < s->n_seqs; n++) {
+    if (s->k[n] != 0) return s->k[i];
+  }
+  return s->q[i];
+}
+
 static bool any(const int32_t *values) {
   for (int i = 0; i < MAX_SEQS; i++) {
     if (values[i] != 0) return true;
@@ -81,20 +123,20 @@ static AttentionArgs args_of(const Shape *s, const Tensor *info) {
   AttentionArgs a = {.n_heads = s->heads,
                      .n_kv_heads = s->kv_heads,
                      .head_dim = s->width,
-                     .scale = 1.5f / (float)sqrt((double)s->width),
+                     .scale = s->scale > 0 ? s->scale : 1.5f / (float)sqrt((double)s->width),
                      .n_seqs = s->n_seqs,
                      .cu_q = info[0],
                      .cu_k = info[1],
                      .k_lens = s->k_lens ? info[2] : TENSOR_NONE,
                      .offset = any(s->offset) ? info[3] : TENSOR_NONE,
                      .prefix = any(s->prefix) ? info[4] : TENSOR_NONE,
-                     .pages = s->pages ? info[5] : TENSOR_NONE,
-                     .page_size = PAGE,
+                     .pages = s->page > 0 ? info[5] : TENSOR_NONE,
+                     .page_size = s->page,
                      .bias = s->bias ? info[6] : TENSOR_NONE,
                      .bias_max_distance = MAX_DISTANCE};
   for (int64_t i = 0; i < s->n_seqs; i++) {
     a.max_q = s->q[i] > a.max_q ? s->q[i] : a.max_q;
-    a.max_k = s->k[i] > a.max_k ? s->k[i] : a.max_k;
+    a.max_k = keys(s, i) > a.max_k ? keys(s, i) : a.max_k;
   }
   return a;
 }
@@ -132,8 +174,9 @@ typedef struct Naive {
 
 static int64_t naive_key(const Naive *x, int64_t j) {
   if (x->a.pages.data == NULL) return entry(x->a.cu_k, x->s, 0) + j;
-  int32_t page = ((const int32_t *)x->a.pages.data)[x->s * x->a.pages.stride + j / PAGE];
-  return page * PAGE + j % PAGE;
+  int64_t size = x->a.page_size;
+  int32_t page = ((const int32_t *)x->a.pages.data)[x->s * x->a.pages.stride + j / size];
+  return page * size + j % size;
 }
 
 static int64_t naive_bucket(const Naive *x, int64_t j) {
@@ -241,9 +284,9 @@ static int64_t query_rows(const Shape *s) {
 }
 
 static int64_t key_rows(const Shape *s) {
-  if (s->pages) return 64 * PAGE;
+  if (s->page > 0) return POOL * s->page;
   int64_t n = s->spare;
-  for (int64_t i = 0; i < s->n_seqs; i++) n += s->k[i];
+  for (int64_t i = 0; i < s->n_seqs; i++) n += keys(s, i);
   return n;
 }
 
@@ -251,48 +294,63 @@ static void add_info(ParityCase *c, const Shape *s, DType f) {
   int32_t cu_q[MAX_SEQS + 1] = {0}, cu_k[MAX_SEQS + 1] = {0};
   for (int64_t i = 0; i < s->n_seqs; i++) {
     cu_q[i + 1] = cu_q[i] + s->q[i];
-    cu_k[i + 1] = cu_k[i] + s->k[i];
+    cu_k[i + 1] = cu_k[i] + keys(s, i);
   }
   parity_add_i32(c, "cu_q", cu_q, s->n_seqs + 1, 0);
   parity_add_i32(c, "cu_k", cu_k, s->n_seqs + 1, 0);
-  int32_t lens[MAX_SEQS];
-  for (int i = 0; i < MAX_SEQS; i++) lens[i] = s->pages || s->k[i] == 0 ? s->k[i] : s->k[i] - i;
+  int32_t lens[MAX_SEQS] = {0};
+  for (int32_t i = 0; i < s->n_seqs; i++) {
+    int32_t n = keys(s, i);
+    lens[i] = s->page > 0 ? n : n > i ? n - i : 0;
+  }
   parity_add_i32(c, "k_lens", lens, s->n_seqs, 0);
   parity_add_i32(c, "offset", s->offset, s->n_seqs, 0);
   parity_add_i32(c, "prefix", s->prefix, s->n_seqs, 0);
-  int pages = parity_add(c, "pages", PARITY_IN, DT_I32, s->n_seqs, 12, 1, 0);
+  int pages = parity_add(c, "pages", PARITY_IN, DT_I32, s->n_seqs, PAGES, 1, 0);
   Tensor t = c->tensors[pages].t;
   for (int64_t i = 0; i < s->n_seqs; i++) {
-    for (int64_t p = 0; p < 12; p++) parity_set(t, i, p, (double)((i * 12 + p) * 23 % 64));
+    for (int64_t p = 0; p < PAGES; p++) parity_set(t, i, p, (double)((i * PAGES + p) * 23 % POOL));
   }
   parity_add(c, "bias", PARITY_IN, f, BUCKETS, s->heads, 1, 1);
 }
 
-static void run_forward(const Shape *s, DType f, bool lse) {
+// aligned: rows begin at multiples of 16 bytes, though not one behind the other.
+static void add_qkv(ParityCase *c, const Shape *s, DType f, bool aligned) {
+  int64_t q = query_rows(s), k = key_rows(s), kv = s->kv_heads * s->width;
+  parity_add(c, "q", PARITY_IN, f, q, s->heads * s->width, aligned ? 16 : 1, 2);
+  parity_add(c, "k", PARITY_IN, f, k, kv, aligned ? 8 : 2, 1);
+  parity_add(c, "v", PARITY_IN, f, k, kv, aligned ? 0 : 1, 1);
+  add_info(c, s, f);
+}
+
+static void run_forward(const Shape *s, DType f, bool aligned, bool lse) {
   User user = {.shape = s, .lse = lse};
   ParityCase c = {.call = call_forward, .naive = naive_forward, .user = &user};
   snprintf(c.name, sizeof c.name, "attention %s %s%s", s->name, dtype_info(f)->name,
            lse ? "" : " without lse");
-  int64_t q = query_rows(s), k = key_rows(s), heads = s->heads * s->width,
-          kv = s->kv_heads * s->width;
-  parity_add(&c, "o", PARITY_OUT, f, q, heads, 3, 1);
-  parity_add(&c, "lse", lse ? PARITY_OUT : PARITY_ACC, DT_F32, q, s->heads, 1, 1);
-  parity_add(&c, "q", PARITY_IN, f, q, heads, 1, 2);
-  parity_add(&c, "k", PARITY_IN, f, k, kv, 2, 1);
-  parity_add(&c, "v", PARITY_IN, f, k, kv, 1, 1);
-  add_info(&c, s, f);
+  int64_t rows = query_rows(s);
+  parity_add(&c, "o", PARITY_OUT, f, rows, s->heads * s->width, aligned ? 8 : 3, 1);
+  parity_add(&c, "lse", lse ? PARITY_OUT : PARITY_ACC, DT_F32, rows, s->heads, 1, 1);
+  add_qkv(&c, s, f, aligned);
   parity_run(&c);
 }
 
 static void test_forward(void) {
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-    for (int f = 0; f < 2; f++) run_forward(&shapes[i], floats[f], true);
+    for (int f = 0; f < 2; f++) run_forward(&shapes[i], floats[f], false, true);
   }
-  run_forward(shape_named("causal"), DT_F32, false);
-  run_forward(shape_named("pages decode"), DT_BF16, false);
+  run_forward(shape_named("causal"), DT_F32, false, false);
+  run_forward(shape_named("pages decode"), DT_BF16, false, false);
 }
 
-static void run_back(const Shape *s, DType f, bool dbias) {
+static void test_forward_tiles(void) {
+  for (size_t i = 0; i < sizeof tile_shapes / sizeof *tile_shapes; i++)
+    run_forward(&tile_shapes[i], DT_BF16, true, true);
+  for (size_t i = 0; i < sizeof page_shapes / sizeof *page_shapes; i++)
+    run_forward(&page_shapes[i], DT_BF16, true, i == 0);
+}
+
+static void run_back(const Shape *s, DType f, bool aligned, bool dbias) {
   User user = {.shape = s, .lse = true, .dbias = dbias};
   ParityCase forward = {.call = call_forward, .user = &user};
   ParityCase c = {.call = call_back, .naive = naive_back, .user = &user};
@@ -300,17 +358,14 @@ static void run_back(const Shape *s, DType f, bool dbias) {
            dbias ? " with dbias" : "");
   int64_t q = query_rows(s), k = key_rows(s), heads = s->heads * s->width,
           kv = s->kv_heads * s->width;
-  parity_add(&c, "dq", PARITY_ACC, f, q, heads, 3, 1);
-  parity_add(&c, "dk", PARITY_ACC, f, k, kv, 1, 1);
-  parity_add(&c, "dv", PARITY_ACC, f, k, kv, 2, 1);
+  parity_add(&c, "dq", PARITY_ACC, f, q, heads, aligned ? 8 : 3, 1);
+  parity_add(&c, "dk", PARITY_ACC, f, k, kv, aligned ? 0 : 1, 1);
+  parity_add(&c, "dv", PARITY_ACC, f, k, kv, aligned ? 8 : 2, 1);
   parity_add(&c, "dbias", PARITY_ACC, DT_F32, BUCKETS, s->heads, 1, 1);
-  parity_add(&c, "d_o", PARITY_IN, f, q, heads, 1, 1);
-  int o = parity_add(&c, "o", PARITY_IN, f, q, heads, 2, 1);
+  parity_add(&c, "d_o", PARITY_IN, f, q, heads, aligned ? 0 : 1, 1);
+  int o = parity_add(&c, "o", PARITY_IN, f, q, heads, aligned ? 8 : 2, 1);
   parity_add(&c, "lse", PARITY_IN, DT_F32, q, s->heads, 1, 1);
-  parity_add(&c, "q", PARITY_IN, f, q, heads, 1, 2);
-  parity_add(&c, "k", PARITY_IN, f, k, kv, 2, 1);
-  parity_add(&c, "v", PARITY_IN, f, k, kv, 1, 1);
-  add_info(&c, s, f);
+  add_qkv(&c, s, f, aligned);
   // o and lse as the forward leaves them.
   Tensor t[12] = {0};
   t[0] = c.tensors[o].t;
@@ -321,14 +376,21 @@ static void run_back(const Shape *s, DType f, bool dbias) {
 
 static void test_back(void) {
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-    if (shapes[i].pages) continue;
-    for (int f = 0; f < 2; f++) run_back(&shapes[i], floats[f], shapes[i].bias);
+    if (shapes[i].page > 0) continue;
+    for (int f = 0; f < 2; f++) run_back(&shapes[i], floats[f], false, shapes[i].bias);
   }
-  run_back(shape_named("bias"), DT_F32, false);
+  run_back(shape_named("bias"), DT_F32, false, false);
+}
+
+static void test_back_tiles(void) {
+  for (size_t i = 0; i < sizeof tile_shapes / sizeof *tile_shapes; i++)
+    run_back(&tile_shapes[i], DT_BF16, true, false);
 }
 
 int main(void) {
   RUN(test_forward);
+  RUN(test_forward_tiles);
   RUN(test_back);
+  RUN(test_back_tiles);
   return test_done();
 }
