@@ -1,4 +1,4 @@
-// fill, cast, add, dropout, activations and gated units against the reference.
+// fill, cast, add, scale, dropout, activations and gated units against the reference.
 #include "parity.h"
 #include "test.h"
 
@@ -45,6 +45,42 @@ static void test_fill_and_add(void) {
         parity_add(&add, "b", PARITY_IN, floats[f], d[0], d[1], 0, 1);
         parity_run(&add);
       }
+    }
+  }
+}
+
+static void call_scale(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->scale(be, t[0], t[1], t[2]);
+}
+
+static void call_scale_in_place(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->scale(be, t[0], t[0], t[1]);
+}
+
+static void call_scale_acc(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->scale_acc(be, t[0], t[1], t[2]);
+}
+
+static void run_scale(const char *name, void (*call)(Backend *, const Tensor *, const void *),
+                      ParityRole role, DType f, const int64_t *d) {
+  ParityCase c = {.call = call};
+  snprintf(c.name, sizeof c.name, "%s %s %lldx%lld", name, dtype_info(f)->name, (long long)d[0],
+           (long long)d[1]);
+  parity_add(&c, "y", role, f, d[0], d[1], d[2], 1);
+  if (call != call_scale_in_place) parity_add(&c, "x", PARITY_IN, f, d[0], d[1], d[2] + 1, 1);
+  parity_add(&c, "a", PARITY_IN, DT_F32, 1, 1, 0, 3);
+  parity_run(&c);
+}
+
+static void test_scale(void) {
+  for (int f = 0; f < 2; f++) {
+    for (int s = 0; s < N_SHAPES; s++) {
+      run_scale("scale", call_scale, PARITY_OUT, floats[f], shapes[s]);
+      run_scale("scale in place", call_scale_in_place, PARITY_ACC, floats[f], shapes[s]);
+      run_scale("scale_acc", call_scale_acc, PARITY_ACC, floats[f], shapes[s]);
     }
   }
 }
@@ -160,6 +196,7 @@ static void test_activations(void) {
 
 int main(void) {
   RUN(test_fill_and_add);
+  RUN(test_scale);
   RUN(test_cast);
   RUN(test_dropout);
   RUN(test_activations);
