@@ -30,16 +30,28 @@ grep -q 'device: "cuda"' "$work/whole/config.yaml" || fail "config.yaml leaves t
 grep -q '"backend": "cuda"' "$work/whole/manifest.json" || fail "the manifest names another backend"
 
 # Stopped by the file STOP after the step at hand; it goes on with another order of blocks and warps.
-"$train" --config "$work/run.yaml" output.dir="$work/again" >"$work/stopped.out" 2>"$work/stopped.err" &
-pid=$!
-while kill -0 $pid 2>/dev/null && ! grep -q '"step": 1' "$work/again/metrics.jsonl" 2>/dev/null; do sleep 0.05; done
-touch "$work/again/STOP"
-status=0
-wait $pid || status=$?
-[ $status = 75 ] || fail "stopping: status $status: $(cat "$work/stopped.err")"
-VMA_SIM_SEED=99 VMA_SIM_SMS=7 accept "$train" --config "$work/run.yaml" output.dir="$work/again" resume=auto
-same_run "$work/whole" "$work/again"
-
+# stop_and_go_on WHOLE AGAIN SETTINGS...
+stop_and_go_on() {
+  local whole=$1 again=$2 pid status=0
+  shift 2
+  "$train" --config "$work/run.yaml" output.dir="$again" "$@" >"$work/stopped.out" 2>"$work/stopped.err" &
+  pid=$!
+  while kill -0 $pid 2>/dev/null && ! grep -q '"step": 1' "$again/metrics.jsonl" 2>/dev/null; do sleep 0.05; done
+  touch "$again/STOP"
+  wait $pid || status=$?
+  [ $status = 75 ] || fail "stopping: status $status: $(cat "$work/stopped.err")"
+  VMA_SIM_SEED=99 VMA_SIM_SMS=7 accept "$train" --config "$work/run.yaml" output.dir="$again" resume=auto "$@"
+  [ "$(without_seconds "$whole/metrics.jsonl")" = "$(without_seconds "$again/metrics.jsonl")" ] ||
+    fail "$again: other metrics: $(diff "$whole/metrics.jsonl" "$again/metrics.jsonl")"
+}
+stop_and_go_on "$work/whole" "$work/again"
+cmp -s "$work"/{whole,again}/adapter/adapter_model.safetensors || fail "going on: another adapter"
+# All weights in bf16, with masters.
+sed -i.lora 's/^lora: .*/method: full/' "$work/run.yaml"
+accept "$train" --config "$work/run.yaml" output.dir="$work/full" model.dtype=bf16
+stop_and_go_on "$work/full" "$work/full-again" model.dtype=bf16
+cmp -s "$work"/{full,full-again}/model/model.safetensors || fail "going on: another model"
+mv "$work/run.yaml.lora" "$work/run.yaml"
 # What was trained on a device goes on there, or says that it differs.
 VMA_CUDA_MODULE=$work/none.so "$train" --config "$work/run.yaml" output.dir="$work/whole" resume=auto >"$work/out" 2>"$work/err" ||
   fail "going on without the device: $(cat "$work/err")"

@@ -1,7 +1,8 @@
 // labels: sim
 // The trainer on the simulated device against the CPU, on a tiny model: loss, every gradient and
 // ten optimizer steps in every way to train; checkpointing and another order of blocks and warps
-// change no bit; the host waits for nothing inside a step; the plan is what the device hands out.
+// change no bit; the host waits for nothing inside a step, not even to skip one whose gradients are
+// not finite; the plan is what the device hands out.
 #include "bf16.h"
 #include "plan.h"
 #include "rng.h"
@@ -254,6 +255,76 @@ static void nothing_changes_bits(void) {
   same_bits_of(FULL_BF16);
 }
 
+// ---- gradients that are not finite ----
+
+// Weights, first and second moments of everything trained, one after the other. Freed by free().
+static float *state_of(const Fixture *f, int64_t *n) {
+  *n = 3 * param_count(&f->model.params, true);
+  float *all = malloc((size_t)*n * sizeof *all), *at = all;
+  for (int64_t i = 0; i < f->model.params.n; i++) {
+    const Param *p = &f->model.params.items[i];
+    for (int kind = 0; p->trainable && kind < STATE_KINDS; kind++) {
+      Tensor t = optimizer_state(&f->model.params, p, (StateKind)kind);
+      f->be->copy_out(f->be, at, t);
+      at += t.cols;
+    }
+  }
+  return all;
+}
+
+// A weight that no logit survives: the device itself leaves weights and moments alone, for the host
+// has queued the update before it sees the loss; it waits as often as in any other step.
+static void skipped_on_the_device(int form) {
+  static RunConfig config;
+  static const int32_t batch[] = {2, 5};
+  const SimControl *sim = sim_module_control();
+  StepResult r;
+  Error err = {0};
+  int64_t n, waits;
+  make_form(&config, form);
+  Fixture *f = open_fixture(&config, SIMULATED);
+  run_steps(f, 0, 1);
+  sim->clear();
+  run_steps(f, 1, 2);
+  waits = sim->host_waits();
+  const Param *norm = param_find(&f->model.params, "model.layers.1.input_layernorm.weight");
+  int64_t width = tensor_count(norm->value.t);
+  float *whole = read_tensor(f, norm->value.t);
+  float *broken = malloc((size_t)width * sizeof *broken);
+  memcpy(broken, whole, (size_t)width * sizeof *broken);
+  broken[width / 2] = INFINITY;
+  param_write(f->be, norm->value.t, broken); // not its master: that is state
+  float *before = state_of(f, &n);
+  sim->clear();
+  EXPECT(trainer_step(&f->trainer, batch, 2, 3, 1e-3, &r, &err) == STATUS_FAILED && r.skipped,
+         "%s: a loss of %g", form_names[form], r.loss);
+  EXPECT(sim->host_waits() == waits, "%s: %lld waits in the skipped step, %lld in another",
+         form_names[form], (long long)sim->host_waits(), (long long)waits);
+  EXPECT(strstr(err.message, "step 3") != NULL && strstr(err.message, "items 2, 5") != NULL, "%s",
+         err.message);
+  float *after = state_of(f, &n);
+  EXPECT(memcmp(before, after, (size_t)n * sizeof *before) == 0,
+         "%s: weights or moments were touched", form_names[form]);
+  param_write(f->be, norm->value.t, whole);
+  f->trainer.skipped++;
+  test_must(trainer_step(&f->trainer, batch, 2, 4, 1e-3, &r, &err), &err);
+  float *later = state_of(f, &n);
+  EXPECT(!r.skipped && memcmp(later, after, (size_t)n * sizeof *later) != 0, "%s: no step after it",
+         form_names[form]);
+  sim_module_expect_clean();
+  free(before);
+  free(after);
+  free(later);
+  free(whole);
+  free(broken);
+  close_fixture(f);
+}
+
+static void not_finite(void) {
+  skipped_on_the_device(LORA);
+  skipped_on_the_device(FULL_BF16);
+}
+
 // ---- waits, copies, memory ----
 
 static void a_step_waits_for_nothing(void) {
@@ -305,5 +376,6 @@ int main(void) {
   RUN(a_step_waits_for_nothing);
   RUN(follows_the_cpu);
   RUN(nothing_changes_bits);
+  RUN(not_finite);
   return test_done();
 }
