@@ -29,11 +29,26 @@ void sim_check_block_begin(SimBlock *block) {
 
 void sim_check_block_end(SimBlock *block) {
   Shadow *s = block->shadow;
+  check_async_end(s);
+  for (int n = 0; n < block->n_warps; n++) free(s->lanes[n]);
   free(s->copies);
   free(s->shared);
   free(s->local);
   free(s);
   block->shadow = NULL;
+}
+
+// What the lanes of `mask` did until now, and what each of them knew, is known to all of them.
+static void lanes_meet(Lanes *lanes, uint32_t mask, uint32_t sync) {
+  uint32_t all[32] = {0};
+  for (int l = 0; l < 32; l++) {
+    if (!(mask >> l & 1)) continue;
+    lanes->known[l][l] = sync;
+    for (int m = 0; m < 32; m++)
+      if (lanes->known[l][m] > all[m]) all[m] = lanes->known[l][m];
+  }
+  for (int l = 0; l < 32; l++)
+    if (mask >> l & 1) memcpy(lanes->known[l], all, sizeof all);
 }
 
 // Everything before is known to all that take part; what comes after is new.
@@ -50,6 +65,7 @@ void sim_check_barrier(SimBlock *block, int id, const uint32_t *masks) {
   for (int n = 0; n < block->n_warps; n++) {
     if (masks[n] == 0) continue;
     memcpy(s->known[n], all, sizeof all);
+    if (s->lanes[n] != NULL) lanes_meet(s->lanes[n], masks[n], s->sync[n]);
     s->count[n]++;
     s->sync[n]++;
   }
@@ -57,8 +73,14 @@ void sim_check_barrier(SimBlock *block, int id, const uint32_t *masks) {
 
 void sim_check_warp_sync(SimBlock *block, int warp, uint32_t mask) {
   Shadow *s = block->shadow;
+  const int left = block->n_threads - 32 * warp;
+  const uint32_t existing = left >= 32 ? UINT32_MAX : (1u << left) - 1;
+  if (s->lanes[warp] == NULL && (existing & ~mask) != 0) {
+    s->lanes[warp] = calloc(1, sizeof *s->lanes[warp]);
+    lanes_meet(s->lanes[warp], existing, s->sync[warp] - 1);
+  }
+  if (s->lanes[warp] != NULL) lanes_meet(s->lanes[warp], mask, s->sync[warp]);
   s->sync[warp]++;
-  (void)mask; // lanes outside of it are taken as ordered too
 }
 
 Mark check_mark(const SimBlock *block, int thread, uint8_t kind, int64_t pc) {
@@ -75,6 +97,8 @@ Mark check_mark(const SimBlock *block, int thread, uint8_t kind, int64_t pc) {
 static bool after(const Shadow *s, const Mark *now, const Mark *then) {
   if (then->thread == now->thread) return true;
   const int w = now->thread / 32, v = then->thread / 32;
+  if (w == v && s->lanes[w] != NULL)
+    return s->lanes[w]->known[now->thread % 32][then->thread % 32] >= then->sync;
   if (w == v && then->sync < now->sync) return true;
   return s->known[w][v] >= then->count;
 }
@@ -115,6 +139,12 @@ void check_cells(SimBlock *block, Cell *cells, int64_t first, int64_t n, Mark ma
       *c = (Cell){.launch = launch_number, .written = written, .in_flight = in_flight};
     }
     if (clash(s, &mark, &c->write)) conflict(block, &mark, &c->write, writes, true, where);
+    if (writes && c->sources > 0)
+      sim_report(SIM_ASYNC_IN_FLIGHT, block->launch->kernel,
+                 sim_line(block->launch->kernel, mark.pc),
+                 "%s: write by thread %d of block %u to what a cp.async reads that has not been "
+                 "waited for",
+                 where, mark.thread, mark.block);
     if (!writes) {
       if (c->read.kind == 0 || c->read.thread == mark.thread ||
           (c->read.block == mark.block && after(s, &mark, &c->read)))
@@ -255,8 +285,8 @@ static bool check_local(SimBlock *block, const SimAccess *a, int l) {
   return true;
 }
 
-const SimRange *check_declared(const SimOp *op, uint64_t at, int64_t bytes, bool reads, bool writes,
-                               int *guess) {
+static const SimRange *declared(const SimOp *op, uint64_t at, int bytes, bool reads, bool writes,
+                                int *guess) {
   for (int k = 0; k < op->n; k++) {
     const int r = (k + *guess) % op->n;
     const SimRange *range = &op->ranges[r];
@@ -274,7 +304,7 @@ const SimRange *check_declared(const SimOp *op, uint64_t at, int64_t bytes, bool
   return NULL;
 }
 
-void check_name_place(const SimMemory *m, uint64_t at, char *text, size_t size) {
+static void name_place(const SimMemory *m, uint64_t at, char *text, size_t size) {
   const SimTensorName *t = sim_tensor_at(m, (const void *)(uintptr_t)at);
   if (t == NULL)
     snprintf(text, size, "allocation of %lld bytes, byte %lld", (long long)m->bytes,
@@ -283,6 +313,17 @@ void check_name_place(const SimMemory *m, uint64_t at, char *text, size_t size) 
     snprintf(text, size, "tensor %s%s of %lld bytes, byte %lld", t->name,
              t->live ? "" : " (released)", (long long)t->bytes,
              (long long)(at - (uint64_t)(uintptr_t)t->from));
+}
+
+static void make_cells(SimMemory *m) {
+  if (m->cells == NULL) m->cells = calloc((size_t)(m->bytes / CHECK_GRAIN + 2), sizeof(Cell));
+}
+
+Cell *check_global_cells(const void *address) {
+  SimMemory *m = sim_memory_find(address);
+  if (m == NULL) return NULL;
+  make_cells(m);
+  return (Cell *)m->cells + ((const uint8_t *)address - m->data) / CHECK_GRAIN;
 }
 
 static bool check_global(SimBlock *block, const SimAccess *a, int l, SimMemory **last, int *guess) {
@@ -308,10 +349,10 @@ static bool check_global(SimBlock *block, const SimAccess *a, int l, SimMemory *
   if (block->launch->op == NULL && sim_touched != NULL)
     sim_touched(m, (const void *)(uintptr_t)at, a->bytes, reads, writes);
   const SimOp *op = block->launch->op;
-  if (op == NULL || op->n == 0 || check_declared(op, at, a->bytes, reads, writes, guess) == NULL) {
+  if (op == NULL || op->n == 0 || declared(op, at, a->bytes, reads, writes, guess) == NULL) {
     const SimTensorName *t = sim_tensor_at(m, (const void *)(uintptr_t)at);
     const int64_t inside = t != NULL ? (int64_t)(at - (uint64_t)(uintptr_t)t->from) : 0;
-    check_name_place(m, at, place, sizeof place);
+    name_place(m, at, place, sizeof place);
     SimFault fault = SIM_FAULTS;
     if (t != NULL && inside + a->bytes > t->bytes)
       fault = SIM_OUT_OF_BOUNDS;
@@ -329,14 +370,14 @@ static bool check_global(SimBlock *block, const SimAccess *a, int l, SimMemory *
   }
   if (m->written != NULL) {
     if (reads && memchr(m->written + byte, 0, (size_t)a->bytes) != NULL) {
-      check_name_place(m, at, place, sizeof place);
+      name_place(m, at, place, sizeof place);
       sim_report(SIM_UNINITIALISED, k, sim_line(k, a->pc),
                  "thread %d of block %lld reads %d bytes of %s, which nothing was written to",
                  thread, (long long)block->index, a->bytes, place);
     }
     if (writes) memset(m->written + byte, 1, (size_t)a->bytes);
   }
-  if (m->cells == NULL) m->cells = calloc((size_t)(m->bytes / CHECK_GRAIN + 2), sizeof(Cell));
+  make_cells(m);
   const int64_t first = byte / CHECK_GRAIN, n = (byte + a->bytes - 1) / CHECK_GRAIN - first + 1;
   check_cells(block, m->cells, first, n, check_mark(block, thread, mark_kind(a), a->pc), writes,
               "global memory");

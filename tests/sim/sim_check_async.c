@@ -1,5 +1,7 @@
 // cp.async: the destination is poisoned and in flight until the issuing thread's wait, when the
 // data lands as a write of that thread; so a missing __syncthreads behind the wait is a race too.
+// The source is read at any time from the copy to its wait: who writes to it then is reported, and
+// who writes later must come after the wait.
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,9 +46,17 @@ void sim_check_async_copy(SimBlock *block, int warp, uint32_t mask, int bytes,
       s->copies = realloc(s->copies, (size_t)s->room * sizeof *s->copies);
     }
     Copy *copy = &s->copies[s->n_copies++];
-    *copy = (Copy){(uint16_t)thread, (uint8_t)bytes, -1, (uint32_t)at, pc, {0}};
-    if (ok >> l & 1)
-      memcpy(copy->data, (const void *)(uintptr_t)global_address[l], (size_t)source_bytes[l]);
+    *copy = (Copy){.thread = (uint16_t)thread,
+                   .bytes = (uint8_t)bytes,
+                   .group = -1,
+                   .offset = (uint32_t)at,
+                   .pc = pc};
+    if (!(ok >> l & 1)) continue;
+    const uint8_t *from = (const uint8_t *)(uintptr_t)global_address[l];
+    memcpy(copy->data, from, (size_t)source_bytes[l]);
+    copy->source = check_global_cells(from);
+    copy->source_cells = (source_bytes[l] + CHECK_GRAIN - 1) / CHECK_GRAIN;
+    for (int c = 0; c < copy->source_cells; c++) copy->source[c].sources++;
   }
 }
 
@@ -61,6 +71,14 @@ void sim_check_async_commit(SimBlock *block, int warp, uint32_t mask) {
     if (mask >> l & 1) s->groups[32 * warp + l]++;
 }
 
+static void release_source(const Copy *copy) {
+  for (int c = 0; c < copy->source_cells; c++) copy->source[c].sources--;
+}
+
+void check_async_end(Shadow *s) {
+  for (int64_t k = 0; k < s->n_copies; k++) release_source(&s->copies[k]);
+}
+
 void sim_check_async_wait(SimBlock *block, int warp, uint32_t mask, int pending, int64_t pc) {
   (void)pc;
   Shadow *s = block->shadow;
@@ -73,6 +91,9 @@ void sim_check_async_wait(SimBlock *block, int warp, uint32_t mask, int pending,
       continue;
     }
     memcpy(block->shared + copy->offset, copy->data, copy->bytes);
+    release_source(copy);
+    check_cells(block, copy->source, 0, copy->source_cells,
+                check_mark(block, copy->thread, 1, copy->pc), false, "global memory (cp.async)");
     const int64_t first = copy->offset / CHECK_GRAIN;
     for (int64_t c = first; c < first + copy->bytes / CHECK_GRAIN; c++) {
       s->shared[c].in_flight = false;
