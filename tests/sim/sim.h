@@ -55,6 +55,8 @@ typedef struct SimKernel {
   int max_threads; // .maxntid, or 1024
   // mutation: instruction index that is skipped (predicates: taken as if always true), or -1
   int64_t dropped;
+  // [n_instrs], or NULL: set where dropping the instruction would have changed what was done
+  uint8_t *matters;
   struct SimModule *module;
   struct SimCode *code; // sim_exec's own
 } SimKernel;

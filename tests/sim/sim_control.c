@@ -158,6 +158,8 @@ __attribute__((visibility("default"))) const SimControl *sim_control(void) {
                                      .device_peak = device_peak,
                                      .mutation_points = sim_mutation_points,
                                      .mutation_point = sim_mutation_point,
+                                     .mutation_watch = sim_mutation_watch,
+                                     .mutation_matters = sim_mutation_matters,
                                      .mutate = sim_mutate};
   return &control;
 }

@@ -29,8 +29,13 @@ typedef struct SimControl {
 
   // Mutation: the points of all registered kernels; drop one (or -1: none).
   int64_t (*mutation_points)(void);
-  const char *(*mutation_point)(int64_t i); // "kernel title: bar.sync at cuda_norm.cu:58"
+  const char *(*mutation_point)(
+      int64_t i); // "kernel title: barrier: bar.sync 0; at cuda_norm.cu:58"
   void (*mutate)(int64_t i);
+  // From now on note what each instruction does; whether dropping a point would have changed what
+  // was done since.
+  void (*mutation_watch)(void);
+  bool (*mutation_matters)(int64_t i);
 } SimControl;
 
 const SimControl *sim_control(void);

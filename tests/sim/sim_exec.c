@@ -226,10 +226,17 @@ void sim_run_barrier(SimWarp *w, const SimInstr *i) {
 
 // ---- a warp's turn ----
 
+// The lanes that carry out an instruction that is dropped: a load or store whose guard is dropped
+// is made by all.
+static uint32_t without(const SimWarp *w, const SimInstr *i) {
+  return i->guard < 0 || i->run == sim_run_branch ? 0 : w->active;
+}
+
 static void run_warp(SimWarp *w) {
   SimExec *exec = w->exec;
   const SimInstr *code = exec->kernel->instrs;
   const int64_t dropped = exec->kernel->dropped;
+  uint8_t *matters = exec->kernel->matters;
   int64_t threads = 0, instrs = 0;
   while (w->budget > 0) {
     if (w->pc >= w->next) {
@@ -243,12 +250,8 @@ static void run_warp(SimWarp *w) {
       memcpy(&p, w->regs + i->guard, sizeof p);
       lanes &= i->guard_not ? ~p : p;
     }
-    if (w->pc == dropped) { // a load or store whose guard is dropped is made by all
-      if (i->guard < 0 || i->run == sim_run_branch)
-        lanes = 0;
-      else
-        lanes = w->active;
-    }
+    if (matters != NULL) matters[w->pc] |= lanes != without(w, i);
+    if (w->pc == dropped) lanes = without(w, i);
     w->pc++;
     w->budget--;
     instrs++;

@@ -62,6 +62,8 @@ SimKernel *sim_kernel_at(int i);
 // sim_mutate.c
 int64_t sim_mutation_points(void);
 const char *sim_mutation_point(int64_t i);
+void sim_mutation_watch(void);
+bool sim_mutation_matters(int64_t i);
 void sim_mutate(int64_t i);
 
 #endif

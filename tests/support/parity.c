@@ -3,6 +3,7 @@
 #include "bf16.h"
 #include "check.h"
 #include "parity_cuda.h"
+#include "parity_mutate.h"
 #include "rng.h"
 #include "test.h"
 
@@ -346,8 +347,19 @@ static void run_on_cuda(const ParityCase *c, const Expected *expected) {
     parity_cuda_call(c, images, run > 0);
     expect_within(c, "cuda", t, expected);
     if (run == 0) memcpy(first, t, sizeof first);
+    if (parity_mutation_file() != NULL && test_failures > 0) return; // a mutant that is caught
     if (run > 0) expect_same_bits(c, "cuda", "another order and number of SMs", t, first);
   }
+}
+
+typedef struct OnCuda {
+  const ParityCase *c;
+  const Expected *expected;
+} OnCuda;
+
+static void run_case(const void *user) {
+  const OnCuda *on_cuda = user;
+  run_on_cuda(on_cuda->c, on_cuda->expected);
 }
 
 void parity_run(ParityCase *c) {
@@ -371,7 +383,14 @@ void parity_run(ParityCase *c) {
     }
   }
   if (parity_on_cuda()) {
-    run_on_cuda(c, &expected);
+    const SimControl *sim = parity_cuda_control();
+    OnCuda on_cuda = {c, &expected};
+    if (sim != NULL && parity_mutation_file() != NULL) {
+      parity_cuda();
+      parity_mutate(sim, run_case, &on_cuda);
+    } else {
+      run_case(&on_cuda);
+    }
     parity_release_all();
     return;
   }

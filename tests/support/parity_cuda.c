@@ -1,6 +1,5 @@
 #include "parity_cuda.h"
 
-#include "../sim/sim_control.h"
 #include "arena.h"
 #include "check.h"
 #include "test.h"
@@ -14,8 +13,7 @@ bool parity_on_cuda(void) {
   return wanted != NULL && strcmp(wanted, "cuda") == 0;
 }
 
-// NULL: a real device.
-static const SimControl *control(void) {
+const SimControl *parity_cuda_control(void) {
   static const SimControl *found;
   static bool looked;
   if (looked) return found;
@@ -53,7 +51,8 @@ static void fill_gaps(Backend *be) {
 static Backend *opened(bool second) {
   static Backend *backends[2];
   if (backends[second] != NULL) return backends[second];
-  if (control() != NULL && second) control()->configure(NULL, OTHER_SMS, 0, true);
+  const SimControl *sim = parity_cuda_control();
+  if (sim != NULL && second) sim->configure(NULL, OTHER_SMS, 0, true);
   Error err;
   Status status = backend_cuda_open(&backends[second], NULL, &err);
   CHECK(status == STATUS_OK, "%s", err.message);
@@ -66,36 +65,16 @@ Backend *parity_cuda(void) {
 }
 
 static void expect_no_report(const ParityCase *c) {
-  const SimControl *sim = control();
+  const SimControl *sim = parity_cuda_control();
   if (sim == NULL) return;
   for (int64_t i = 0; i < sim->reports(); i++)
     EXPECT(false, "%s: the simulated device: %s", c->name, sim->report(i));
   sim->clear();
 }
 
-// No scratch is held, so that what the case asks for is seen.
-static void give_scratch_back(Backend *be) {
-  Error err;
-  be->shadow->forget(be->shadow);
-  test_must(be->reserve(be, &err), &err);
-  CHECK(be->counts.scratch == 0, "%lld bytes of scratch are kept", (long long)be->counts.scratch);
-}
-
-// The plan's stand-in of the backend, shown the same call, notes what the ops have asked for: no
-// less, or a planned run ends; no more, or memory is planned for nothing.
-static void expect_planned_scratch(const ParityCase *c, const Backend *be, const Tensor *t) {
-  Backend shadow = *be->shadow;
-  fill_gaps(&shadow); // ops that take none
-  shadow.counts.scratch = 0;
-  c->call(&shadow, t, c->user);
-  EXPECT(shadow.counts.scratch == be->counts.scratch,
-         "%s: %lld bytes of scratch are planned, the ops ask for %lld (kernels/cuda_shadow.c)",
-         c->name, (long long)shadow.counts.scratch, (long long)be->counts.scratch);
-}
-
 void parity_cuda_call(const ParityCase *c, const ParityImage *images, bool second) {
   Backend *be = opened(second);
-  if (control() != NULL) control()->set_seed(second ? 0x5eed : 1);
+  if (parity_cuda_control() != NULL) parity_cuda_control()->set_seed(second ? 0x5eed : 1);
   int64_t bytes = 0;
   for (int i = 0; i < c->n; i++) bytes += images[i].bytes;
   void *memory = NULL;
@@ -117,11 +96,9 @@ void parity_cuda_call(const ParityCase *c, const ParityImage *images, bool secon
   }
   be->sync(be);
   missing = 0;
-  give_scratch_back(be);
   c->call(be, t, c->user);
   be->sync(be);
   EXPECT(missing == 0, "%s: not yet on CUDA", c->name);
-  expect_planned_scratch(c, be, t);
   for (int i = 0; i < c->n; i++) be->copy_out(be, images[i].memory, whole[i]);
   expect_no_report(c);
   if (be->arena_hook != NULL)

@@ -3,6 +3,7 @@
 #ifndef VMA_PARITY_CUDA_H
 #define VMA_PARITY_CUDA_H
 
+#include "../sim/sim_control.h"
 #include "parity.h"
 
 // A block of guarded host memory, which goes to the device and comes back whole.
@@ -16,5 +17,8 @@ typedef struct ParityImage {
 // bytes of the images back. `second`: with another order of blocks, warps and streams, on a device
 // of another number of multiprocessors. What the simulated device reports is a failure of the test.
 void parity_cuda_call(const ParityCase *c, const ParityImage *images, bool second);
+
+// NULL: a real device.
+const SimControl *parity_cuda_control(void);
 
 #endif
