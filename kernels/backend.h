@@ -99,6 +99,18 @@ typedef struct AttentionArgs {
 // in f32 as the reference computes it.
 int64_t attention_bias_bucket(int64_t distance, int64_t buckets, int64_t max_distance);
 
+// Which pixels each row of patches takes. A line of pixels is a row of width * channels values,
+// channel fastest; images stand one below the other, each from column 0 on.
+typedef struct PatchArgs {
+  int64_t size;     // P: a patch is P x P pixels
+  int64_t channels; // N
+  // Where value (line i, column j, channel n) of a patch goes: column (n P + i) P + j, the order of
+  // a flattened convolution weight [C,N,P,P] (Dosovitskiy et al. 2021); else (i P + j) N + n
+  // (Pix2Struct).
+  bool channels_first;
+  Tensor tops, lefts; // i32 [1,R] line and column of the patch's first pixel
+} PatchArgs;
+
 typedef struct CrossEntropyArgs {
   Tensor inv_count; // f32 [1,1]: gradients are multiplied by it (1 / labels of the global batch)
   float smoothing;  // e: (1-e) nll + e mean_v(-log p_v)
@@ -200,6 +212,10 @@ struct Backend {
   void (*cast)(Backend *be, Tensor y, Tensor x);
   // y = a + b.   all F [R,C]; y may alias a or b
   void (*add)(Backend *be, Tensor y, Tensor a, Tensor b);
+  // y = a x.   y, x F [R,C], y may alias x; a f32 [1,1]
+  void (*scale)(Backend *be, Tensor y, Tensor x, Tensor a);
+  // y += a x: also the gradient of scale
+  void (*scale_acc)(Backend *be, Tensor y, Tensor x, Tensor a);
   // y += dropout(x); with p = 0 a plain accumulation.   F [R,C]
   void (*dropout_acc)(Backend *be, Tensor y, Tensor x, const Dropout *dropout);
   // y = act(x).   F [R,C]
@@ -221,6 +237,11 @@ struct Backend {
   void (*gather_rows)(Backend *be, Tensor y, Tensor x, Tensor rows);
   // dx[rows[i]] += dy[i].   rows ascending and distinct
   void (*scatter_rows_acc)(Backend *be, Tensor dx, Tensor dy, Tensor rows);
+
+  // y[r] = the pixels of patch r; zeros where tops[r] is -1, a row of no sequence. Pixels take no
+  // gradient.
+  //   y F [R,P*P*N]; pixels F or f32 [lines,width*N]; a patch lies within lines and width
+  void (*patchify)(Backend *be, Tensor y, Tensor pixels, const PatchArgs *args);
 
   // ---- norms, fused with the residual add before them ----
   // z = x + d;  y[r,:] = z[r,:] * rstd[r] * w,  rstd[r] = 1 / sqrt(mean(z[r,:]^2) + eps)
@@ -387,8 +408,8 @@ typedef enum OpKind {
   OP_ROPE,           // with the split
   OP_ACT,            // activations and gates
   OP_LOSS,           // cross entropy, log_probs, the loss's sum
-  OP_ROWS,           // embedding, gather, scatter
-  OP_ELEMENT,        // fill, cast, add, dropout
+  OP_ROWS,           // embedding, gather, scatter, patchify
+  OP_ELEMENT,        // fill, cast, add, scale, dropout
   OP_OPTIMIZER,      // norms of gradients, clipping, AdamW
   OP_CHOICE,         // sampling and beam steps
   OP_COPY,           // copy_in, copy_out

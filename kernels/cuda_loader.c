@@ -32,11 +32,14 @@ static Status cannot_load(const char *path, Error *err) {
   const char *library = strstr(why, ": cannot open shared object file");
   if (library != NULL && strncmp(why, path, strlen(path)) != 0) {
     return error_set(err, STATUS_FAILED,
-                     "%s needs %.*s, which was not found: load the CUDA %s of this build (module "
-                     "load cuda, or LD_LIBRARY_PATH), or run on the CPU",
-                     path, (int)(library - why), why, "toolkit");
+                     "%s needs %.*s, which was not found: load the CUDA toolkit of this build "
+                     "(module load cuda, or LD_LIBRARY_PATH), or run on the CPU",
+                     path, (int)(library - why), why);
   }
-  return error_set(err, STATUS_FAILED, "%s cannot be loaded: %s", path, why);
+  return error_set(err, STATUS_FAILED,
+                   "%s cannot be loaded: %s: build it anew with the CUDA toolkit of this machine, "
+                   "or run on the CPU",
+                   path, why);
 }
 
 static Status open_module(const CudaModule **out, char *path, size_t size, const char *given,
@@ -53,8 +56,10 @@ static Status open_module(const CudaModule **out, char *path, size_t size, const
   void *symbol = dlsym(handle, CUDA_MODULE_ENTRY);
   memcpy(&entry, &symbol, sizeof entry);
   if (symbol == NULL) {
-    return error_set(err, STATUS_FAILED, "%s is no CUDA module of vma: it has no %s", path,
-                     CUDA_MODULE_ENTRY);
+    return error_set(err, STATUS_FAILED,
+                     "%s is no CUDA module of vma: it has no %s; give that of this build, or run "
+                     "on the CPU",
+                     path, CUDA_MODULE_ENTRY);
   }
   const CudaModule *module = entry();
   if (module->abi != CUDA_MODULE_ABI || module->backend_bytes != (int64_t)sizeof(Backend)) {

@@ -122,6 +122,14 @@ void op_check_add(Backend *be, Tensor y, Tensor a, Tensor b) {
   same("add", "b", b, f, y);
 }
 
+// Of scale and scale_acc.
+void op_check_scale(Backend *be, const char *op, Tensor y, Tensor x, Tensor a) {
+  launched(be);
+  int f = f_of(op, "y", y);
+  same(op, "x", x, f, y);
+  need(op, "a", a, scalar_of(f), 1, 1);
+}
+
 void op_check_dropout_acc(Backend *be, Tensor y, Tensor x, const Dropout *dropout) {
   launched(be);
   int f = f_of("dropout_acc", "y", y);
@@ -187,6 +195,21 @@ void op_check_scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows) {
   int f = f_of("scatter_rows_acc", "dy", dy);
   need("scatter_rows_acc", "dx", dx, f, ANY, dy.cols);
   need("scatter_rows_acc", "rows", rows, I32, 1, dy.rows);
+}
+
+void op_check_patchify(Backend *be, Tensor y, Tensor pixels, const PatchArgs *args) {
+  launched(be);
+  const char *op = "patchify";
+  int64_t size = args->size, channels = args->channels;
+  CHECK(size > 0 && channels > 0, "%s: patches of %lld x %lld pixels of %lld channels", op,
+        (long long)size, (long long)size, (long long)channels);
+  int f = f_of(op, "y", y);
+  need(op, "y", y, f, ANY, size * size * channels);
+  need(op, "pixels", pixels, f | stat_of(f), ANY, ANY);
+  CHECK(pixels.cols % channels == 0, "%s: lines of %lld values; expected a multiple of %lld", op,
+        (long long)pixels.cols, (long long)channels);
+  need(op, "tops", args->tops, I32, 1, y.rows);
+  need(op, "lefts", args->lefts, I32, 1, y.rows);
 }
 
 // ---- norms ----

@@ -10,6 +10,7 @@
 void op_check_fill(Backend *be, Tensor y);
 void op_check_cast(Backend *be, Tensor y, Tensor x);
 void op_check_add(Backend *be, Tensor y, Tensor a, Tensor b);
+void op_check_scale(Backend *be, const char *op, Tensor y, Tensor x, Tensor a);
 void op_check_dropout_acc(Backend *be, Tensor y, Tensor x, const Dropout *dropout);
 void op_check_act(Backend *be, Tensor y, Tensor x, Activation kind);
 void op_check_act_back_acc(Backend *be, Tensor dx, Tensor dy, Tensor x, Activation kind);
@@ -20,6 +21,7 @@ void op_check_embedding(Backend *be, Tensor y, Tensor table, Tensor ids);
 void op_check_embedding_back_acc(Backend *be, Tensor dtable, Tensor dy, Tensor ids);
 void op_check_gather_rows(Backend *be, Tensor y, Tensor x, Tensor rows);
 void op_check_scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows);
+void op_check_patchify(Backend *be, Tensor y, Tensor pixels, const PatchArgs *args);
 
 void op_check_rmsnorm(Backend *be, Tensor z, Tensor y, Tensor rstd, Tensor x, Tensor d, Tensor w);
 void op_check_rmsnorm_back_acc(Backend *be, Tensor dx, Tensor dw, Tensor dy, Tensor z, Tensor rstd,

@@ -29,6 +29,9 @@ Value *op_add_layernorm(Ctx *ctx, Value **z, Value *x, Value *d, Param *w, Param
 // all and dropout must be off).
 Value *op_linear(Ctx *ctx, const Linear *linear, Value *x, const DeviceBatch *batch, Life life);
 
+// a x, with a number a (f32 [1,1]) that takes no gradient. Backward reads a.
+Value *op_scale(Ctx *ctx, Value *x, Tensor a, Life life);
+
 // act(x). Backward reads x.
 Value *op_act(Ctx *ctx, Value *x, Activation kind, Life life);
 

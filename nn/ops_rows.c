@@ -1,4 +1,5 @@
-// Ops that move rows or work element by element: embedding, gather, add, activations, dropout.
+// Ops that move rows or work element by element: embedding, gather, add, scale,
+// activations, dropout.
 #include "ops.h"
 
 #include <stddef.h>
@@ -83,6 +84,33 @@ Value *op_add(Ctx *ctx, Value *out, Value *a, Value *b, Life life) {
     r->branch = b;
   }
   return out;
+}
+
+// ---- scale ----
+
+typedef struct ScaleRecord {
+  Record header;
+  Value *x, *y;
+  Tensor a;
+} ScaleRecord;
+
+static void scale_back(Ctx *ctx, Record *record) {
+  ScaleRecord *r = (ScaleRecord *)record;
+  ctx->be->scale_acc(ctx->be, value_grad(ctx, r->x), value_grad(ctx, r->y), r->a);
+}
+
+Value *op_scale(Ctx *ctx, Value *x, Tensor a, Life life) {
+  bool needs = tape_reads(ctx, &x, 1);
+  Value *y = value_new(ctx, life, x->t.rows, x->t.cols, "scaled");
+  y->needs_grad = needs;
+  ctx->be->scale(ctx->be, y->t, x->t, a);
+  if (ctx->recording && needs) {
+    ScaleRecord *r = tape_push(ctx, sizeof *r, scale_back);
+    r->x = x;
+    r->y = y;
+    r->a = a;
+  }
+  return y;
 }
 
 // ---- activations ----

@@ -29,6 +29,23 @@ static void add(Backend *be, Tensor y, Tensor a, Tensor b) {
   }
 }
 
+static void scale(Backend *be, Tensor y, Tensor x, Tensor a) {
+  op_check_scale(be, "scale", y, x, a);
+  double factor = ref_get(a, 0, 0);
+  for (int64_t r = 0; r < y.rows; r++) {
+    for (int64_t c = 0; c < y.cols; c++) ref_set(y, r, c, factor * ref_get(x, r, c));
+  }
+}
+
+static void scale_acc(Backend *be, Tensor y, Tensor x, Tensor a) {
+  op_check_scale(be, "scale_acc", y, x, a);
+  double factor = ref_get(a, 0, 0);
+  for (int64_t r = 0; r < y.rows; r++) {
+    for (int64_t c = 0; c < y.cols; c++)
+      ref_set(y, r, c, ref_get(y, r, c) + factor * ref_get(x, r, c));
+  }
+}
+
 void ref_dropout_row(double *factors, int64_t n, const Dropout *dropout, int64_t row) {
   if (dropout->p == 0) {
     for (int64_t c = 0; c < n; c++) factors[c] = 1;
@@ -141,6 +158,8 @@ void ref_install_elementwise(Backend *be) {
   be->fill = fill;
   be->cast = cast;
   be->add = add;
+  be->scale = scale;
+  be->scale_acc = scale_acc;
   be->dropout_acc = dropout_acc;
   be->act = act;
   be->act_back_acc = act_back_acc;

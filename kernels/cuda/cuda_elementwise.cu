@@ -21,6 +21,18 @@ static __global__ void add_kernel(Rows<F> y, Rows<F> a, Rows<F> b, int64_t rows,
   store_f32(y.at(r, c), load_f32(a.at(r, c)) + load_f32(b.at(r, c)));
 }
 
+// y = a x, or y += a x.
+// budget: scale_kernel registers=24 shared=0
+template <typename F, bool ACC>
+static __global__ void scale_kernel(Rows<F> y, Rows<F> x, const float *a, int64_t rows,
+                                    int64_t cols) {
+  int64_t i = global_thread();
+  if (i >= rows * cols) return;
+  int64_t r = i / cols, c = i % cols;
+  float value = *a * load_f32(x.at(r, c));
+  store_f32(y.at(r, c), ACC ? load_f32(y.at(r, c)) + value : value);
+}
+
 // budget: dropout_kernel registers=24 shared=0
 template <typename F>
 static __global__ void dropout_kernel(Rows<F> y, Rows<F> x, DropoutMask d, int64_t rows,
@@ -123,6 +135,27 @@ static void cuda_add(Backend *be, Tensor y, Tensor a, Tensor b) {
                      rows_of<F>(a), rows_of<F>(b), y.rows, y.cols));
 }
 
+template <bool ACC> static void launch_scale(CudaBackend *cuda, Tensor y, Tensor x, Tensor a) {
+  if (tensor_count(y) == 0) return;
+  CUDA_F(y.dtype, "scale",
+         CUDA_LAUNCH(cuda, (scale_kernel<F, ACC>), blocks_for(tensor_count(y)), BLOCK, 0,
+                     rows_of<F>(y), rows_of<F>(x), (const float *)a.data, y.rows, y.cols));
+}
+
+static void cuda_scale(Backend *be, Tensor y, Tensor x, Tensor a) {
+  CudaBackend *cuda = cuda_of(be);
+  op_check_scale(be, "scale", y, x, a);
+  CUDA_OP(cuda, "scale", CUDA_WRITE(y), CUDA_READ(x), CUDA_READ(a));
+  launch_scale<false>(cuda, y, x, a);
+}
+
+static void cuda_scale_acc(Backend *be, Tensor y, Tensor x, Tensor a) {
+  CudaBackend *cuda = cuda_of(be);
+  op_check_scale(be, "scale_acc", y, x, a);
+  CUDA_OP(cuda, "scale_acc", CUDA_UPDATE(y), CUDA_READ(x), CUDA_READ(a));
+  launch_scale<true>(cuda, y, x, a);
+}
+
 static void cuda_dropout_acc(Backend *be, Tensor y, Tensor x, const Dropout *dropout) {
   CudaBackend *cuda = cuda_of(be);
   op_check_dropout_acc(be, y, x, dropout);
@@ -176,6 +209,8 @@ static void cuda_glu_back_acc(Backend *be, Tensor dgu, Tensor dy, Tensor gu, Act
 extern "C" void cuda_elementwise_install(Backend *be) {
   be->fill = cuda_fill;
   be->add = cuda_add;
+  be->scale = cuda_scale;
+  be->scale_acc = cuda_scale_acc;
   be->dropout_acc = cuda_dropout_acc;
   be->act = cuda_act;
   be->act_back_acc = cuda_act_back_acc;

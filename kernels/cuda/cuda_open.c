@@ -17,61 +17,25 @@ static Status count_devices(int *n, Error *err) {
   if (error == cudaErrorInsufficientDriver && driver > 0) {
     return error_set(
         err, STATUS_FAILED,
-        "the NVIDIA driver is for CUDA %d.%d, this build needs %d.%d (error 35): update "
-        "the driver, or build with an older toolkit",
+        "the NVIDIA driver is for CUDA %d.%d, this build needs %d.%d or newer (error 35): update "
+        "the driver, build with an older toolkit (12.4 at least), or run on the CPU",
         driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
   }
   if (error == cudaErrorInsufficientDriver) {
     return error_set(err, STATUS_FAILED,
-                     "there is no NVIDIA driver (error 35): install it, go to a node that has a "
-                     "GPU, or run on the CPU");
+                     "there is no NVIDIA driver (error 35), this build needs one for CUDA %d.%d or "
+                     "newer: install it, go to a node that has a GPU, or run on the CPU",
+                     CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
   }
   if (error == cudaErrorNoDevice || error == cudaSuccess) {
     return error_set(err, STATUS_FAILED,
                      "the driver sees no GPU (error 100): ask the scheduler for one "
                      "(--gres=gpu:1), look at CUDA_VISIBLE_DEVICES, or run on the CPU");
   }
-  return error_set(err, STATUS_FAILED, "CUDA cannot be used: error %d, %s", (int)error,
-                   cudaGetErrorString(error));
-}
-
-static Status check_device(CudaBackend *cuda, int n, Error *err) {
-  int device = cuda->device;
-  if (device < 0 || device >= n) {
-    return error_set(err, STATUS_USAGE, "there is no GPU %d: the driver sees %d, numbered from 0",
-                     device, n);
-  }
-  cuda->major = cuda_attribute(cudaDevAttrComputeCapabilityMajor, device);
-  cuda->minor = cuda_attribute(cudaDevAttrComputeCapabilityMinor, device);
-  cuda->sms = cuda_attribute(cudaDevAttrMultiProcessorCount, device);
-  cuda->shared_max = cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  if (cuda->major < 8) {
-    return error_set(
-        err, STATUS_FAILED,
-        "GPU %d has compute capability %d.%d; vma's kernels need 8.0 (A100, RTX 30) or "
-        "newer",
-        device, cuda->major, cuda->minor);
-  }
-  if (cuda_attribute(cudaDevAttrComputeMode, device) == cudaComputeModeProhibited) {
-    return error_set(err, STATUS_FAILED, "GPU %d is set to let no process compute (nvidia-smi -c)",
-                     device);
-  }
-  return STATUS_OK;
-}
-
-static Status make_context(int device, Error *err) {
-  cudaError_t error = cudaSetDevice(device);
-  if (error == cudaSuccess) error = cudaFree(NULL);
-  if (error == cudaSuccess) return STATUS_OK;
-  (void)cudaGetLastError();
-  if (error == cudaErrorDevicesUnavailable || error == cudaErrorDeviceAlreadyInUse) {
-    return error_set(err, STATUS_FAILED,
-                     "GPU %d is busy: it is in exclusive mode and another process holds it "
-                     "(nvidia-smi shows which)",
-                     device);
-  }
-  return error_set(err, STATUS_FAILED, "GPU %d cannot be opened: error %d, %s", device, (int)error,
-                   cudaGetErrorString(error));
+  return error_set(err, STATUS_FAILED,
+                   "CUDA cannot be used: error %d, %s: see what nvidia-smi says of the driver, or "
+                   "run on the CPU",
+                   (int)error, cudaGetErrorString(error));
 }
 
 static void name_device(CudaBackend *cuda) {
@@ -81,11 +45,58 @@ static void name_device(CudaBackend *cuda) {
   cuda->be.device = cuda->title;
 }
 
+static Status check_device(CudaBackend *cuda, int n, Error *err) {
+  int device = cuda->device;
+  if (device < 0 || device >= n) {
+    return error_set(err, STATUS_USAGE, "there is no GPU %d: the driver sees %d, numbered from 0",
+                     device, n);
+  }
+  name_device(cuda);
+  cuda->major = cuda_attribute(cudaDevAttrComputeCapabilityMajor, device);
+  cuda->minor = cuda_attribute(cudaDevAttrComputeCapabilityMinor, device);
+  cuda->sms = cuda_attribute(cudaDevAttrMultiProcessorCount, device);
+  cuda->shared_max = cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (cuda->major < 8) {
+    return error_set(err, STATUS_FAILED,
+                     "GPU %d, %s, has compute capability %d.%d; vma's kernels need 8.0 (A100, RTX "
+                     "30) or newer: take another GPU (cuda:N), or run on the CPU",
+                     device, cuda->title, cuda->major, cuda->minor);
+  }
+  if (cuda_attribute(cudaDevAttrComputeMode, device) == cudaComputeModeProhibited) {
+    return error_set(err, STATUS_FAILED,
+                     "GPU %d, %s, is set to let no process compute: have it shared (nvidia-smi -c "
+                     "0), take another (cuda:N), or run on the CPU",
+                     device, cuda->title);
+  }
+  return STATUS_OK;
+}
+
+static Status make_context(CudaBackend *cuda, Error *err) {
+  int device = cuda->device;
+  cudaError_t error = cudaSetDevice(device);
+  if (error == cudaSuccess) error = cudaFree(NULL);
+  if (error == cudaSuccess) return STATUS_OK;
+  (void)cudaGetLastError();
+  if (error == cudaErrorDevicesUnavailable || error == cudaErrorDeviceAlreadyInUse) {
+    return error_set(err, STATUS_FAILED,
+                     "GPU %d, %s, is busy: it is in exclusive mode and another process holds it "
+                     "(nvidia-smi shows which): wait for that one, take another GPU (cuda:N), or "
+                     "run on the CPU",
+                     device, cuda->title);
+  }
+  return error_set(err, STATUS_FAILED,
+                   "GPU %d, %s, cannot be opened: error %d, %s: see what nvidia-smi says of it, "
+                   "take another (cuda:N), or run on the CPU",
+                   device, cuda->title, (int)error, cudaGetErrorString(error));
+}
+
 static Status open_library(CudaBackend *cuda, Error *err) {
   cublasStatus_t lt = cublasLtCreate(&cuda->lt);
   if (lt != CUBLAS_STATUS_SUCCESS)
-    return error_set(err, STATUS_FAILED, "cuBLASLt cannot be opened: %s",
-                     cublasLtGetStatusName(lt));
+    return error_set(err, STATUS_FAILED,
+                     "cuBLASLt %lld cannot be opened: %s: load the CUDA toolkit of this build, or "
+                     "run on the CPU",
+                     (long long)cublasLtGetVersion(), cublasLtGetStatusName(lt));
   if (cudaMalloc(&cuda->workspace, CUDA_WORKSPACE) != cudaSuccess) {
     (void)cudaGetLastError();
     return error_set(err, STATUS_MEMORY, "no memory for %d MiB of cuBLASLt's workspace",
@@ -137,8 +148,7 @@ static Status cuda_open(Backend **out, int device, Error *err) {
   install(&cuda->be);
   TRY(count_devices(&n, err));
   TRY(check_device(cuda, n, err));
-  TRY(make_context(device, err));
-  name_device(cuda);
+  TRY(make_context(cuda, err));
   CUDA_CHECK(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
   CUDA_CHECK(cudaStreamCreateWithFlags(&cuda->copies, cudaStreamNonBlocking));
   TRY(open_library(cuda, err));

@@ -69,6 +69,28 @@ static __global__ void scatter_kernel(Rows<F> dx, Rows<F> dy, const int32_t *row
   store_f32(to, load_f32(to) + load_f32(dy.at(i, c)));
 }
 
+// Column c of the row is one value of the patch: its line, column and channel follow from c, so
+// that writes are whole lines in either order; reads are where channels stand last, else every
+// N-th.
+// budget: patch_kernel registers=32 shared=0
+template <typename F, typename P>
+static __global__ void patch_kernel(Rows<F> y, Rows<P> pixels, const int32_t *tops,
+                                    const int32_t *lefts, unsigned size, unsigned channels,
+                                    bool channels_first, int64_t cols) {
+  int64_t r = blockIdx.x, c = own_column();
+  if (c >= cols) return;
+  int32_t top = tops[r];
+  unsigned to = (unsigned)c, n = to % channels, j = to / channels % size, i = to / channels / size;
+  if (channels_first) {
+    j = to % size;
+    i = to / size % size;
+    n = to / size / size;
+  }
+  float value = 0.0f;
+  if (top >= 0) value = load_f32(pixels.at(top + i, ((int64_t)lefts[r] + j) * channels + n));
+  store_f32(y.at(r, c), value);
+}
+
 // ---- the ops ----
 
 static void cuda_embedding(Backend *be, Tensor y, Tensor table, Tensor ids) {
@@ -121,9 +143,32 @@ static void cuda_scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows
                      (const int32_t *)rows.data, dy.cols));
 }
 
+template <typename P>
+static void launch_patchify(CudaBackend *cuda, Tensor y, Tensor pixels, const PatchArgs *args) {
+  CUDA_F(y.dtype, "patchify",
+         CUDA_LAUNCH(cuda, (patch_kernel<F, P>), grid_of(y), BLOCK, 0, rows_of<F>(y),
+                     rows_of<P>(pixels), (const int32_t *)args->tops.data,
+                     (const int32_t *)args->lefts.data, (unsigned)args->size,
+                     (unsigned)args->channels, args->channels_first, y.cols));
+}
+
+static void cuda_patchify(Backend *be, Tensor y, Tensor pixels, const PatchArgs *args) {
+  CudaBackend *cuda = cuda_of(be);
+  op_check_patchify(be, y, pixels, args);
+  CUDA_OP(cuda, "patchify", CUDA_WRITE(y), CUDA_READ(pixels), CUDA_READ(args->tops),
+          CUDA_READ(args->lefts));
+  if (tensor_count(y) == 0) return;
+  if (pixels.dtype == DT_F32) {
+    launch_patchify<float>(cuda, y, pixels, args);
+  } else {
+    launch_patchify<__nv_bfloat16>(cuda, y, pixels, args);
+  }
+}
+
 extern "C" void cuda_rows_install(Backend *be) {
   be->embedding = cuda_embedding;
   be->embedding_back_acc = cuda_embedding_back_acc;
   be->gather_rows = cuda_gather_rows;
   be->scatter_rows_acc = cuda_scatter_rows_acc;
+  be->patchify = cuda_patchify;
 }

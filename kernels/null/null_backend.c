@@ -179,6 +179,18 @@ static void null_add(Backend *be, Tensor y, Tensor a, Tensor b) {
   RUN(be, OP_ELEMENT, y, add, y, a, b);
 }
 
+static void null_scale(Backend *be, Tensor y, Tensor x, Tensor a) {
+  op_check_scale(be, "scale", y, x, a);
+  MOVES(be, y, x, a);
+  RUN(be, OP_ELEMENT, y, scale, y, x, a);
+}
+
+static void null_scale_acc(Backend *be, Tensor y, Tensor x, Tensor a) {
+  op_check_scale(be, "scale_acc", y, x, a);
+  MOVES(be, y, y, x, a);
+  RUN(be, OP_ELEMENT, y, scale_acc, y, x, a);
+}
+
 static void null_dropout_acc(Backend *be, Tensor y, Tensor x, const Dropout *dropout) {
   op_check_dropout_acc(be, y, x, dropout);
   MOVES(be, y, y, x);
@@ -238,6 +250,14 @@ static void null_scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows
   MOVES(be, dy, rows);
   be->counts.bytes += 2 * size_of_rows(dx, dy.rows);
   RUN(be, OP_ROWS, dx, scatter_rows_acc, dx, dy, rows);
+}
+
+// Of the pixels, those of the patches: all of them where these cover the images once.
+static void null_patchify(Backend *be, Tensor y, Tensor pixels, const PatchArgs *args) {
+  op_check_patchify(be, y, pixels, args);
+  MOVES(be, y, args->tops, args->lefts);
+  be->counts.bytes += (double)tensor_count(y) * (double)dtype_bytes(pixels.dtype, 1);
+  RUN(be, OP_ROWS, y, patchify, y, pixels, args);
 }
 
 // ---- norms ----
@@ -488,6 +508,8 @@ static const Backend null_ops = {
     .fill = null_fill,
     .cast = null_cast,
     .add = null_add,
+    .scale = null_scale,
+    .scale_acc = null_scale_acc,
     .dropout_acc = null_dropout_acc,
     .act = null_act,
     .act_back_acc = null_act_back_acc,
@@ -497,6 +519,7 @@ static const Backend null_ops = {
     .embedding_back_acc = null_embedding_back_acc,
     .gather_rows = null_gather_rows,
     .scatter_rows_acc = null_scatter_rows_acc,
+    .patchify = null_patchify,
     .rmsnorm = null_rmsnorm,
     .rmsnorm_back_acc = null_rmsnorm_back_acc,
     .layernorm = null_layernorm,

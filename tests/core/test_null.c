@@ -71,7 +71,7 @@ enum { R = 6, C = 8, N = 16 };
 
 static void elementwise(void) {
   Tensor a = tensor(DT_F32, R, C), b = tensor(DT_F32, R, C), c = tensor(DT_F32, R, C),
-         wide = tensor(DT_F32, R, 2 * C), half = tensor(DT_BF16, R, C);
+         wide = tensor(DT_F32, R, 2 * C), half = tensor(DT_BF16, R, C), one = tensor(DT_F32, 1, 1);
   Dropout off = {.p = 0}, on = {.p = 0.5f,
                                 .step = tensor(DT_I32, 1, 1),
                                 .sequences = tensor(DT_I32, 1, R),
@@ -80,6 +80,8 @@ static void elementwise(void) {
   be->fill(be, a, 1), COUNTED(0, rc);
   be->cast(be, half, a), COUNTED(0, 1.5 * rc);
   be->add(be, a, b, c), COUNTED(0, 3 * rc);
+  be->scale(be, a, b, one), COUNTED(0, 2 * rc + 4);
+  be->scale_acc(be, a, b, one), COUNTED(0, 3 * rc + 4);
   be->dropout_acc(be, a, b, &off), COUNTED(0, 3 * rc);
   be->dropout_acc(be, a, b, &on), COUNTED(0, 3 * rc + 4 + 8 * R);
   be->act(be, a, b, ACT_GELU), COUNTED(0, 2 * rc);
@@ -98,6 +100,9 @@ static void rows(void) {
   be->embedding_back_acc(be, table, y, ids), COUNTED(0, 3 * rc + i);
   be->gather_rows(be, y, table, ids), COUNTED(0, 2 * rc + i);
   be->scatter_rows_acc(be, table, y, ids), COUNTED(0, 3 * rc + i);
+  PatchArgs patches = {.size = 2, .channels = 3, .tops = ids, .lefts = ids};
+  Tensor pixels = tensor(DT_F32, 9, 30), y12 = tensor(DT_BF16, R, 12);
+  be->patchify(be, y12, pixels, &patches), COUNTED(0, (2 + 4) * R * 12 + 2 * i);
 }
 
 static void norms(void) {

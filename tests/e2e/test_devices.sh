@@ -71,36 +71,56 @@ fi
 # A copy that asks for a library which nobody has.
 sed 's/libcublasLt\.so\./libcublasXX.so./g' "$module" >"$work/other.so"
 if cmp -s "$module" "$work/other.so"; then fail "the module does not need libcublasLt"; fi
-VMA_CUDA_MODULE=$work/other.so refuse 1 "needs libcublasXX.so." "$train" --config "$work/run.yaml" train.device=cuda
+VMA_CUDA_MODULE=$work/other.so refuse 1 "needs libcublasXX.so." \
+  "$train" --config "$work/run.yaml" output.dir="$work/refused" train.device=cuda
+grep -qF 'which was not found: load the CUDA toolkit of this build (module load cuda, or LD_LIBRARY_PATH), or run on' \
+  "$work/err" || fail "it is not said what to do: $(cat "$work/err")"
 VMA_CUDA_MODULE=$work/other.so accept "$infer" env
 says "module      $work/other.so" "cannot be used: $work/other.so needs libcublasXX.so."
 if [ ! -e /dev/nvidiactl ]; then
   accept "$train" env
   says "module      $module" '  toolkit     CUDA 1' '  driver      none' '  cuBLASLt    1' \
     'cannot be used: there is no NVIDIA driver (error 35)'
-  refuse 1 'train.device=cuda: there is no NVIDIA driver (error 35)' "$train" --config "$work/run.yaml" train.device=cuda
-  refuse 1 '--device cuda:3: there is no NVIDIA driver (error 35)' \
-    "$infer" --model "$work/tiny" --prompt x --device cuda:3
+  none='there is no NVIDIA driver (error 35), this build needs one for CUDA 1'
+  refuse 1 "train.device=cuda: $none" "$train" --config "$work/run.yaml" output.dir="$work/refused" train.device=cuda
+  refuse 1 "--device cuda:3: $none" "$infer" --model "$work/tiny" --prompt x --device cuda:3
 fi
 
 # ---- what a driver and devices may be like, by the simulated runtime ----
 
-# cannot HOW MESSAGE DEVICE: with the simulated machine failing so
+# cannot HOW MESSAGE REMEDY ENV: with the simulated machine failing so. Both programs refuse with what was found, what is
+# expected and what to do, and write nothing; with "auto" training goes on, on the CPU, and says why.
 cannot() {
   export VMA_CUDA_MODULE=$VMA_BUILD/tests/libvma_cuda_sim.so VMA_SIM_FAIL=$1
   refuse 1 "--device cuda: $2" "$infer" --model "$work/tiny" --prompt x --device cuda
+  grep -qF -- "$3" "$work/err" || fail "$1: no '$3' in: $(cat "$work/err")"
+  [ ! -s "$work/out" ] || fail "$1: output: $(head -3 "$work/out")"
+  refuse 1 "train.device=cuda: $2" "$train" --config "$work/run.yaml" output.dir="$work/refused" train.device=cuda
+  grep -qF -- "$3" "$work/err" || fail "$1: no '$3' in: $(cat "$work/err")"
+  refuse 1 "$2" "$train" --config "$work/run.yaml" output.dir="$work/refused" train.device=cuda --dry-run
+  accept "$train" --config "$work/run.yaml" output.dir="$work/refused" --dry-run
+  accept "$train" --config "$work/run.yaml" output.dir="$work/auto-$1" train.epochs=1
+  says "# device: this machine's CPU (train.device=auto: $2"
   accept "$infer" env
-  says "cannot be used: $3"
+  says "cannot be used: $4"
   unset VMA_CUDA_MODULE VMA_SIM_FAIL
 }
-cannot driver 'there is no NVIDIA driver (error 35)' 'there is no NVIDIA driver (error 35)'
-cannot old 'the NVIDIA driver is for CUDA 12.0, this build needs ' 'the NVIDIA driver is for CUDA 12.0'
-cannot none 'the driver sees no GPU (error 100)' 'the driver sees no GPU'
-cannot cc "GPU 0 has compute capability 7.5; vma's kernels need 8.0" 'no GPU that the driver sees is of use'
-cannot exclusive 'GPU 0 is busy: it is in exclusive mode' 'no GPU that the driver sees is of use'
-cannot prohibited 'GPU 0 is set to let no process compute' 'no GPU that the driver sees is of use'
+toolkit=$("$train" env | sed -n 's/^  toolkit     CUDA //p')
+cannot driver "there is no NVIDIA driver (error 35), this build needs one for CUDA $toolkit or newer" \
+  ': install it, go to a node that has a GPU, or run on the CPU' 'there is no NVIDIA driver (error 35)'
+cannot old "the NVIDIA driver is for CUDA 12.0, this build needs $toolkit or newer (error 35)" \
+  ': update the driver, build with an older toolkit (12.4 at least), or run on the CPU' \
+  'the NVIDIA driver is for CUDA 12.0'
+cannot none 'the driver sees no GPU (error 100)' 'or run on the CPU' 'the driver sees no GPU'
+cannot cc "GPU 0, simulated a100, has compute capability 7.5; vma's kernels need 8.0 (A100, RTX 30) or newer" \
+  ': take another GPU (cuda:N), or run on the CPU' 'no GPU that the driver sees is of use'
+cannot exclusive 'GPU 0, simulated a100, is busy: it is in exclusive mode and another process holds it' \
+  ': wait for that one, take another GPU (cuda:N), or run on the CPU' 'no GPU that the driver sees is of use'
+cannot prohibited 'GPU 0, simulated a100, is set to let no process compute' ': have it shared (nvidia-smi -c 0)' \
+  'no GPU that the driver sees is of use'
 VMA_CUDA_MODULE=$VMA_BUILD/tests/libvma_cuda_sim.so VMA_SIM_DEVICE=3090 accept "$infer" env
 says 'simulated 3090, compute capability 8.6, 82 multiprocessors, 24.00 of 24.00 GiB free, shared' 'can be used'
 VMA_CUDA_MODULE=$VMA_BUILD/tests/libvma_cuda_sim.so \
   refuse 2 '--device cuda:1: there is no GPU 1: the driver sees 1' "$infer" --model "$work/tiny" --prompt x --device cuda:1
+[ ! -e "$work/refused" ] || fail "what was refused has written: $(ls -R "$work/refused")"
 exit $failed

@@ -134,7 +134,14 @@ static void frozen_trunk_build(GradCheck *g) {
   put(g, op_add_rmsnorm(ctx_of(g), &z, x, d, g->p[0], 1e-2f, KEEP));
 }
 
-// ---- activations, gated units, dropout ----
+// ---- scale, activations, gated units, dropout ----
+
+// Scaled twice: both add to one gradient.
+static void scale_build(GradCheck *g) {
+  put(g, op_scale(ctx_of(g), g->x[0], g->inv_count, KEEP));
+  Value *h = op_act(ctx_of(g), g->x[0], ACT_SILU, KEEP);
+  put(g, op_scale(ctx_of(g), h, g->inv_count, KEEP));
+}
 
 static void act_setup(GradCheck *g) {
   grad_leaf(g, R, C, 2);
@@ -296,6 +303,7 @@ static void rows_and_norms(void) {
 
 static void elementwise(void) {
   static const GradCase cases[] = {
+      {"scale", act_setup, scale_build},
       {"act, all kinds", act_setup, act_build},
       {"glu, all kinds", glu_setup, glu_build},
       {"dropout", dropout_setup, dropout_build},

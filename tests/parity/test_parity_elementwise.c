@@ -1,4 +1,4 @@
-// fill, cast, add, dropout, activations and gated units against the reference.
+// fill, cast, add, scale, dropout, activations and gated units against the reference.
 #include "parity.h"
 #include "test.h"
 
@@ -8,8 +8,7 @@ static const int64_t shapes[][3] = { // rows, columns, pad
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 static void call_fill(Backend *be, const Tensor *t, const void *user) {
-  (void)user;
-  be->fill(be, t[0], -1.25);
+  be->fill(be, t[0], *(const double *)user);
 }
 
 static void call_add(Backend *be, const Tensor *t, const void *user) {
@@ -17,9 +16,14 @@ static void call_add(Backend *be, const Tensor *t, const void *user) {
   be->add(be, t[0], t[1], t[2]);
 }
 
-static void call_add_in_place(Backend *be, const Tensor *t, const void *user) {
+static void call_add_to_first(Backend *be, const Tensor *t, const void *user) {
   (void)user;
   be->add(be, t[0], t[0], t[1]);
+}
+
+static void call_add_to_second(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->add(be, t[0], t[1], t[0]);
 }
 
 static void call_cast(Backend *be, const Tensor *t, const void *user) {
@@ -27,34 +31,82 @@ static void call_cast(Backend *be, const Tensor *t, const void *user) {
   be->cast(be, t[0], t[1]);
 }
 
-static void test_fill_and_add(void) {
-  for (int f = 0; f < 2; f++) {
+static void test_fill(void) {
+  static const DType dtypes[] = {DT_F32, DT_BF16, DT_F16, DT_F64, DT_I32};
+  static const double values[] = {-1.25, 1.0 / 3, 0.1, 1.0 / 3, -7};
+  for (int k = 0; k < 5; k++) {
     for (int s = 0; s < N_SHAPES; s++) {
       const int64_t *d = shapes[s];
-      ParityCase fill = {.call = call_fill, .exact = true};
-      snprintf(fill.name, sizeof fill.name, "fill %s %lldx%lld", dtype_info(floats[f])->name,
+      ParityCase c = {.call = call_fill, .user = &values[k], .exact = true};
+      snprintf(c.name, sizeof c.name, "fill %s %lldx%lld", dtype_info(dtypes[k])->name,
                (long long)d[0], (long long)d[1]);
-      parity_add(&fill, "y", PARITY_OUT, floats[f], d[0], d[1], d[2], 1);
-      parity_run(&fill);
-      for (int in_place = 0; in_place < 2; in_place++) {
-        ParityCase add = {.call = in_place ? call_add_in_place : call_add, .exact = true};
-        snprintf(add.name, sizeof add.name, "add %s %lldx%lld", dtype_info(floats[f])->name,
-                 (long long)d[0], (long long)d[1]);
-        parity_add(&add, "y", in_place ? PARITY_ACC : PARITY_OUT, floats[f], d[0], d[1], d[2], 1);
-        if (!in_place) parity_add(&add, "a", PARITY_IN, floats[f], d[0], d[1], d[2] + 1, 1);
-        parity_add(&add, "b", PARITY_IN, floats[f], d[0], d[1], 0, 1);
-        parity_run(&add);
+      parity_add(&c, "y", PARITY_OUT, dtypes[k], d[0], d[1], d[2], 1);
+      parity_run(&c);
+    }
+  }
+}
+
+static void test_add(void) {
+  static void (*const calls[])(Backend *, const Tensor *,
+                               const void *) = {call_add, call_add_to_first, call_add_to_second};
+  for (int f = 0; f < 2; f++) {
+    for (int s = 0; s < N_SHAPES; s++) {
+      for (int k = 0; k < 3; k++) {
+        const int64_t *d = shapes[s];
+        ParityCase c = {.call = calls[k], .exact = true};
+        snprintf(c.name, sizeof c.name, "add %s %lldx%lld, form %d", dtype_info(floats[f])->name,
+                 (long long)d[0], (long long)d[1], k);
+        parity_add(&c, "y", k > 0 ? PARITY_ACC : PARITY_OUT, floats[f], d[0], d[1], d[2], 1);
+        parity_add(&c, "a", PARITY_IN, floats[f], d[0], d[1], d[2] + 1, 1);
+        if (k == 0) parity_add(&c, "b", PARITY_IN, floats[f], d[0], d[1], 0, 1);
+        parity_run(&c);
       }
     }
   }
 }
 
+static void call_scale(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->scale(be, t[0], t[1], t[2]);
+}
+
+static void call_scale_in_place(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->scale(be, t[0], t[0], t[1]);
+}
+
+static void call_scale_acc(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->scale_acc(be, t[0], t[1], t[2]);
+}
+
+static void run_scale(const char *name, void (*call)(Backend *, const Tensor *, const void *),
+                      ParityRole role, DType f, const int64_t *d) {
+  ParityCase c = {.call = call};
+  snprintf(c.name, sizeof c.name, "%s %s %lldx%lld", name, dtype_info(f)->name, (long long)d[0],
+           (long long)d[1]);
+  parity_add(&c, "y", role, f, d[0], d[1], d[2], 1);
+  if (call != call_scale_in_place) parity_add(&c, "x", PARITY_IN, f, d[0], d[1], d[2] + 1, 1);
+  parity_add(&c, "a", PARITY_IN, DT_F32, 1, 1, 0, 3);
+  parity_run(&c);
+}
+
+static void test_scale(void) {
+  for (int f = 0; f < 2; f++) {
+    for (int s = 0; s < N_SHAPES; s++) {
+      run_scale("scale", call_scale, PARITY_OUT, floats[f], shapes[s]);
+      run_scale("scale in place", call_scale_in_place, PARITY_ACC, floats[f], shapes[s]);
+      run_scale("scale_acc", call_scale_acc, PARITY_ACC, floats[f], shapes[s]);
+    }
+  }
+}
+
 static void test_cast(void) {
-  static const DType from[] = {DT_F32,  DT_BF16, DT_F16,  DT_Q8_0,
+  static const DType from[] = {DT_F32,  DT_BF16, DT_F16,  DT_F64, DT_Q8_0,
                                DT_Q4_0, DT_Q4_1, DT_Q4_K, DT_Q6_K};
-  static const DType to[] = {DT_F32, DT_BF16, DT_F16};
-  for (int a = 0; a < 8; a++) {
-    for (int b = 0; b < 3; b++) {
+  static const DType to[] = {DT_F32, DT_BF16, DT_F16, DT_F64};
+  for (int a = 0; a < 9; a++) {
+    for (int b = 0; b < 4; b++) {
       for (int s = 0; s < 3; s++) {
         int64_t block = dtype_info(from[a])->block_elements;
         bool quantised = block > 1;
@@ -159,7 +211,9 @@ static void test_activations(void) {
 }
 
 int main(void) {
-  RUN(test_fill_and_add);
+  RUN(test_fill);
+  RUN(test_add);
+  RUN(test_scale);
   RUN(test_cast);
   RUN(test_dropout);
   RUN(test_activations);

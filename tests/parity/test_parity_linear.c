@@ -2,6 +2,7 @@
 // and the library's.
 #include "linear_cases.h"
 #include "parity.h"
+#include "quant.h"
 #include "test.h"
 
 static const char *const own = "own";
@@ -41,15 +42,18 @@ static void test_back(void) {
 }
 
 static void test_quantised(void) {
-  static const DType weights[] = {DT_Q8_0, DT_Q4_0, DT_Q4_1};
+  static const DType weights[] = {DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q4_K, DT_Q6_K};
   static const LinearShape shapes[] = {
       {1, 5, 32, 0}, {4, 33, 96, 2}, {17, 35, 416, 1}, {3, 261, 96, 0}};
-  for (int w = 0; w < 3; w++) {
+  for (int w = 0; w < 5; w++) {
     for (int s = 0; s < 4; s++) {
+      LinearShape shape = shapes[s];
+      int64_t block = dtype_info(weights[w])->block_elements;
+      if (block > QUANT_BLOCK) shape.in = block * (1 + s % 3);
       for (int f = 0; f < 2; f++) {
         DType type = f ? DT_BF16 : DT_F32;
-        linear_run(own, LINEAR_FORWARD, &shapes[s], type, weights[w], type, LINEAR_BIAS);
-        linear_run(own, LINEAR_BACK_X, &shapes[s], type, weights[w], type, 0);
+        linear_run(own, LINEAR_FORWARD, &shape, type, weights[w], type, LINEAR_BIAS);
+        linear_run(own, LINEAR_BACK_X, &shape, type, weights[w], type, 0);
       }
     }
   }

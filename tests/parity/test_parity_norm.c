@@ -11,11 +11,13 @@ enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 typedef struct Form {
   bool layer, residual; // LayerNorm; z = x + d
   bool dx, dw, dw_f;    // gradients wanted; dw in F, not f32
+  int alias;            // z is: 0 its own, 1 x, 2 d
 } Form;
 
 static void call_norm(Backend *be, const Tensor *t, const void *user) {
   const Form *form = user;
   Tensor z = form->residual ? t[4] : TENSOR_NONE, d = form->residual ? t[5] : TENSOR_NONE;
+  if (form->alias > 0) z = form->alias == 1 ? t[2] : t[5];
   if (form->layer) {
     int at = form->residual ? 6 : 4;
     be->layernorm(be, z, t[0], t[at], t[1], t[2], d, t[3], t[at + 1], 1e-5f);
@@ -69,22 +71,28 @@ static void naive_back(const Tensor *t, const void *user) {
 }
 
 static void test_forward(void) {
-  for (int k = 0; k < 4; k++) {
-    Form form = {.layer = k & 1, .residual = k & 2};
+  for (int k = 0; k < 8; k++) {
+    Form form = {.layer = k & 1, .residual = k & 6, .alias = k / 2 > 0 ? k / 2 - 1 : 0};
     for (int f = 0; f < 2; f++) {
       for (int s = 0; s < N_SHAPES; s++) {
         const int64_t *d = shapes[s];
         ParityCase c = {.call = call_norm, .user = &form};
-        snprintf(c.name, sizeof c.name, "%s%s %s %lldx%lld", form.layer ? "layernorm" : "rmsnorm",
-                 form.residual ? " of a sum" : "", dtype_info(floats[f])->name, (long long)d[0],
-                 (long long)d[1]);
+        snprintf(c.name, sizeof c.name, "%s%s%s %s %lldx%lld", form.layer ? "layernorm" : "rmsnorm",
+                 form.residual ? " of a sum" : "",
+                 form.alias == 1   ? " in x"
+                 : form.alias == 2 ? " in d"
+                                   : "",
+                 dtype_info(floats[f])->name, (long long)d[0], (long long)d[1]);
         parity_add(&c, "y", PARITY_OUT, floats[f], d[0], d[1], d[2], 1);
         parity_add(&c, "rstd", PARITY_OUT, DT_F32, 1, d[0], 0, 1);
-        parity_add(&c, "x", PARITY_IN, floats[f], d[0], d[1], d[2] + 1, 1.5);
+        parity_add(&c, "x", form.alias == 1 ? PARITY_ACC : PARITY_IN, floats[f], d[0], d[1],
+                   d[2] + 1, 1.5);
         parity_add(&c, "w", PARITY_IN, floats[f], 1, d[1], 0, 1);
         if (form.residual) {
-          parity_add(&c, "z", PARITY_OUT, floats[f], d[0], d[1], d[2] + 2, 1);
-          parity_add(&c, "d", PARITY_IN, floats[f], d[0], d[1], 0, 1);
+          parity_add(&c, "z", form.alias > 0 ? PARITY_IN : PARITY_OUT, floats[f], d[0], d[1],
+                     d[2] + 2, 1);
+          parity_add(&c, "d", form.alias == 2 ? PARITY_ACC : PARITY_IN, floats[f], d[0], d[1], 0,
+                     1);
         }
         if (form.layer) {
           parity_add(&c, "mean", PARITY_OUT, DT_F32, 1, d[0], 0, 1);

@@ -1,4 +1,4 @@
-// Embedding, gather and their gradients against the reference.
+// Embedding, gather and their gradients, and patches, against the reference.
 #include "parity.h"
 #include "test.h"
 
@@ -93,9 +93,60 @@ static void test_gather_and_scatter(void) {
   }
 }
 
+static void call_patchify(Backend *be, const Tensor *t, const void *user) {
+  PatchArgs args = *(const PatchArgs *)user;
+  args.tops = t[2];
+  args.lefts = t[3];
+  be->patchify(be, t[0], t[1], &args);
+}
+
+// `rows` patches of two images of another width, one below the other, with rows of no sequence.
+static void run_patchify(int64_t rows, const PatchArgs *args, DType f, DType pixels, int64_t pad) {
+  enum { LINES = 70, WIDTH = 37, NARROW = 21 };
+  int64_t size = args->size, half = LINES / 2;
+  ParityCase c = {.call = call_patchify, .user = args, .exact = f == DT_BF16}; // f32: f64 too
+  snprintf(c.name, sizeof c.name, "patchify %s of %s, %lld of %lld, %lld channels %s",
+           dtype_info(f)->name, dtype_info(pixels)->name, (long long)rows, (long long)size,
+           (long long)args->channels, args->channels_first ? "first" : "last");
+  parity_add(&c, "y", PARITY_OUT, f, rows, size * size * args->channels, pad, 1);
+  parity_add(&c, "pixels", PARITY_IN, pixels, LINES, WIDTH * args->channels, pad + 1, 1);
+  int tops = parity_add_i32(&c, "tops", NULL, rows, half - size + 1),
+      lefts = parity_add_i32(&c, "lefts", NULL, rows, NARROW - size + 1);
+  for (int64_t r = 1; r < rows; r += 2) { // the second image, to its last pixel
+    parity_i32(&c, tops)[r] += (int32_t)half;
+    parity_i32(&c, lefts)[r] += WIDTH - NARROW;
+  }
+  if (rows > 1) {
+    parity_i32(&c, tops)[1] = (int32_t)(LINES - size);
+    parity_i32(&c, lefts)[1] = (int32_t)(WIDTH - size);
+  }
+  for (int64_t r = 2; r < rows; r += 4) {
+    parity_i32(&c, tops)[r] = -1;
+    parity_i32(&c, lefts)[r] = -1;
+  }
+  parity_run(&c);
+}
+
+static void test_patchify(void) {
+  // The models' 16 and 14 pixels of three channels, one pixel, and lines that take two parts.
+  static const int64_t sizes[][3] = {{1, 1, 1}, {16, 3, 5}, {14, 3, 9}, {7, 1, 2}, {3, 300, 3}};
+  for (int f = 0; f < 2; f++) {
+    for (int first = 0; first < 2; first++) {
+      for (int s = 0; s < 5; s++) {
+        PatchArgs args = {.size = sizes[s][0], .channels = sizes[s][1], .channels_first = first};
+        run_patchify(sizes[s][2], &args, floats[f], DT_F32, s % 3);
+        if (f > 0) run_patchify(sizes[s][2], &args, DT_BF16, DT_BF16, 0);
+      }
+      PatchArgs none = {.size = 16, .channels = 3, .channels_first = first};
+      run_patchify(0, &none, floats[f], DT_F32, 0);
+    }
+  }
+}
+
 int main(void) {
   RUN(test_embedding);
   RUN(test_embedding_back);
   RUN(test_gather_and_scatter);
+  RUN(test_patchify);
   return test_done();
 }

@@ -285,8 +285,8 @@ static bool check_local(SimBlock *block, const SimAccess *a, int l) {
   return true;
 }
 
-static const SimRange *declared(const SimOp *op, uint64_t at, int bytes, bool reads, bool writes,
-                                int *guess) {
+const SimRange *check_declared(const SimOp *op, uint64_t at, int64_t bytes, bool reads, bool writes,
+                               int *guess) {
   for (int k = 0; k < op->n; k++) {
     const int r = (k + *guess) % op->n;
     const SimRange *range = &op->ranges[r];
@@ -304,7 +304,7 @@ static const SimRange *declared(const SimOp *op, uint64_t at, int bytes, bool re
   return NULL;
 }
 
-static void name_place(const SimMemory *m, uint64_t at, char *text, size_t size) {
+void check_name_place(const SimMemory *m, uint64_t at, char *text, size_t size) {
   const SimTensorName *t = sim_tensor_at(m, (const void *)(uintptr_t)at);
   if (t == NULL)
     snprintf(text, size, "allocation of %lld bytes, byte %lld", (long long)m->bytes,
@@ -349,10 +349,10 @@ static bool check_global(SimBlock *block, const SimAccess *a, int l, SimMemory *
   if (block->launch->op == NULL && sim_touched != NULL)
     sim_touched(m, (const void *)(uintptr_t)at, a->bytes, reads, writes);
   const SimOp *op = block->launch->op;
-  if (op == NULL || op->n == 0 || declared(op, at, a->bytes, reads, writes, guess) == NULL) {
+  if (op == NULL || op->n == 0 || check_declared(op, at, a->bytes, reads, writes, guess) == NULL) {
     const SimTensorName *t = sim_tensor_at(m, (const void *)(uintptr_t)at);
     const int64_t inside = t != NULL ? (int64_t)(at - (uint64_t)(uintptr_t)t->from) : 0;
-    name_place(m, at, place, sizeof place);
+    check_name_place(m, at, place, sizeof place);
     SimFault fault = SIM_FAULTS;
     if (t != NULL && inside + a->bytes > t->bytes)
       fault = SIM_OUT_OF_BOUNDS;
@@ -370,7 +370,7 @@ static bool check_global(SimBlock *block, const SimAccess *a, int l, SimMemory *
   }
   if (m->written != NULL) {
     if (reads && memchr(m->written + byte, 0, (size_t)a->bytes) != NULL) {
-      name_place(m, at, place, sizeof place);
+      check_name_place(m, at, place, sizeof place);
       sim_report(SIM_UNINITIALISED, k, sim_line(k, a->pc),
                  "thread %d of block %lld reads %d bytes of %s, which nothing was written to",
                  thread, (long long)block->index, a->bytes, place);

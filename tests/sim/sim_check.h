@@ -1,5 +1,5 @@
-// The shadow of memory, for sim_check.c and sim_check_async.c only: who touched each pair of bytes
-// last, and what warps know of each other.
+// The shadow of memory, for sim_check*.c only, and what is asked of whole ranges: who touched each
+// pair of bytes last, and what warps know of each other.
 #ifndef VMA_SIM_CHECK_H
 #define VMA_SIM_CHECK_H
 
@@ -59,6 +59,21 @@ Mark check_mark(const SimBlock *block, int thread, uint8_t kind, int64_t pc);
 // after. `where`: for reports, the memory's name.
 void check_cells(SimBlock *block, Cell *cells, int64_t first, int64_t n, Mark mark, bool writes,
                  const char *where);
+
+// The op's declared range that the access lies in, or NULL. *guess: where the last one was found.
+const SimRange *check_declared(const SimOp *op, uint64_t at, int64_t bytes, bool reads, bool writes,
+                               int *guess);
+// "tensor arena/name of 64 bytes, byte 12"
+void check_name_place(const SimMemory *memory, uint64_t at, char *text, size_t size);
+
+// Rows of device memory that a piece of work (`who`) uses as its `what`: reports what the op that
+// has begun has not declared, what was released, what is no device memory. false: it is no memory
+// of the device's, so the work cannot be carried out.
+bool sim_check_range(const char *who, const char *what, const void *from, int64_t rows, int64_t row,
+                     int64_t stride, bool reads, bool writes);
+// Reports bytes that nothing was written to; false: there were some.
+bool sim_check_written(const char *who, const char *what, const void *from, int64_t rows,
+                       int64_t row, int64_t stride);
 
 // The cells of global memory from an address on, made at first use; NULL: in no allocation.
 Cell *check_global_cells(const void *address);

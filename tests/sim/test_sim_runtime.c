@@ -214,14 +214,13 @@ static void product(Rig *r, int64_t ld, void *workspace, cudaStream_t stream) {
   cublasLtHandle_t lt;
   cublasLtMatmulDesc_t desc;
   cublasLtMatrixLayout_t in, out;
-  cublasLtMatmulAlgo_t algo = {0};
   float one = 1, zero = 0;
   cublasLtCreate(&lt);
   cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
   cublasLtMatrixLayoutCreate(&in, CUDA_R_32F, 16, 16, 16);
   cublasLtMatrixLayoutCreate(&out, CUDA_R_32F, 16, 16, ld);
   float *to = stream == r->one ? r->c : r->b;
-  cublasLtMatmul(lt, desc, &one, r->a, in, r->a, in, &zero, to, out, to, out, &algo, workspace,
+  cublasLtMatmul(lt, desc, &one, r->a, in, r->a, in, &zero, to, out, to, out, NULL, workspace,
                  workspace != NULL ? BYTES : 0, stream);
   cublasLtMatrixLayoutDestroy(in);
   cublasLtMatrixLayoutDestroy(out);

@@ -25,15 +25,8 @@ static void call(Backend *be, const Tensor *t, const void *user) {
 static float weight(Tensor t, int64_t r, int64_t c, DType like) {
   if (dtype_info(t.dtype)->block_elements == 1) return (float)parity_get(t, r, c);
   float x[QUANT_BLOCK];
-  const uint8_t *block =
-      (const uint8_t *)t.data + dtype_bytes(t.dtype, r * t.stride + c / QUANT_BLOCK * QUANT_BLOCK);
-  if (t.dtype == DT_Q8_0) {
-    q8_0_block(x, block);
-  } else if (t.dtype == DT_Q4_0) {
-    q4_0_block(x, block);
-  } else {
-    q4_1_block(x, block);
-  }
+  const uint8_t *row = (const uint8_t *)t.data + dtype_bytes(t.dtype, r * t.stride);
+  quant_expand(x, t.dtype, row, c / QUANT_BLOCK * QUANT_BLOCK);
   // The CUDA backend documents that it expands a weight to the activations' dtype.
   bool rounded = parity_on_cuda() && like == DT_BF16;
   return rounded ? bf16_to_f32(bf16_from_f32(x[c % QUANT_BLOCK])) : x[c % QUANT_BLOCK];
@@ -103,12 +96,14 @@ void linear_run(const char *gemm, LinearOp op, const LinearShape *shape, DType f
   if (op == LINEAR_FORWARD) {
     parity_add(&c, "y", flags & LINEAR_ACC ? PARITY_ACC : PARITY_OUT, y, rows, out, pad, 1);
     parity_add(&c, "x", PARITY_IN, f, rows, in, pad + 1, 1);
-    quant = parity_add(&c, "w", PARITY_IN, w, out, in, quantised ? 32 * pad : pad + 2, 1);
+    quant = parity_add(&c, "w", PARITY_IN, w, out, in,
+                       quantised ? dtype_info(w)->block_elements * pad : pad + 2, 1);
     parity_add(&c, "bias", PARITY_IN, f, 1, out, 0, 1);
   } else if (op == LINEAR_BACK_X) {
     parity_add(&c, "dx", PARITY_ACC, f, rows, in, pad, 1);
     parity_add(&c, "dy", PARITY_IN, f, rows, out, pad + 1, 1);
-    quant = parity_add(&c, "w", PARITY_IN, w, out, in, quantised ? 32 * pad : pad + 2, 1);
+    quant = parity_add(&c, "w", PARITY_IN, w, out, in,
+                       quantised ? dtype_info(w)->block_elements * pad : pad + 2, 1);
   } else {
     parity_add(&c, "dw", PARITY_ACC, y, out, in, pad, 1);
     parity_add(&c, "dy", PARITY_IN, f, rows, out, pad + 1, 1);

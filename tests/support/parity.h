@@ -13,8 +13,8 @@
 //
 // With VMA_PARITY=cuda in the environment the same is done on the CUDA backend instead, simulated
 // or real (VMA_CUDA_MODULE): tensors of the device, reports of the simulated device are failures,
-// and the second run takes another order of blocks, warps and streams and another number of
-// multiprocessors.
+// the second run takes another order of blocks, warps and streams and another number of
+// multiprocessors, and what the op asks for as scratch is what its shadow plans.
 #ifndef VMA_PARITY_H
 #define VMA_PARITY_H
 

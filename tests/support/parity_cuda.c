@@ -72,6 +72,26 @@ static void expect_no_report(const ParityCase *c) {
   sim->clear();
 }
 
+// No scratch is held, so that what the case asks for is seen.
+static void give_scratch_back(Backend *be) {
+  Error err;
+  be->shadow->forget(be->shadow);
+  test_must(be->reserve(be, &err), &err);
+  CHECK(be->counts.scratch == 0, "%lld bytes of scratch are kept", (long long)be->counts.scratch);
+}
+
+// The plan's stand-in of the backend, shown the same call, notes what the ops have asked for: no
+// less, or a planned run ends; no more, or memory is planned for nothing.
+static void expect_planned_scratch(const ParityCase *c, const Backend *be, const Tensor *t) {
+  Backend shadow = *be->shadow;
+  fill_gaps(&shadow); // ops that take none
+  shadow.counts.scratch = 0;
+  c->call(&shadow, t, c->user);
+  EXPECT(shadow.counts.scratch == be->counts.scratch,
+         "%s: %lld bytes of scratch are planned, the ops ask for %lld (kernels/cuda_shadow.c)",
+         c->name, (long long)shadow.counts.scratch, (long long)be->counts.scratch);
+}
+
 void parity_cuda_call(const ParityCase *c, const ParityImage *images, bool second) {
   Backend *be = opened(second);
   if (parity_cuda_control() != NULL) parity_cuda_control()->set_seed(second ? 0x5eed : 1);
@@ -96,9 +116,11 @@ void parity_cuda_call(const ParityCase *c, const ParityImage *images, bool secon
   }
   be->sync(be);
   missing = 0;
+  give_scratch_back(be);
   c->call(be, t, c->user);
   be->sync(be);
   EXPECT(missing == 0, "%s: not yet on CUDA", c->name);
+  expect_planned_scratch(c, be, t);
   for (int i = 0; i < c->n; i++) be->copy_out(be, images[i].memory, whole[i]);
   expect_no_report(c);
   if (be->arena_hook != NULL)

@@ -48,6 +48,40 @@ static void add(Backend *be, Tensor y, Tensor a, Tensor b) {
   }
 }
 
+// row y = a x, or += when acc
+SIMD_INLINE void scale_row(void *y, const void *x, DType F, vf a, bool acc, int64_t cols) {
+  SIMD_FOR(c, n, cols) {
+    vf value = a * row_load(x, F, c, n);
+    if (acc) value += row_load(y, F, c, n);
+    row_store(y, F, c, value, n);
+  }
+}
+
+static void scale_rows(Backend *be, Tensor y, Tensor x, Tensor a, bool acc) {
+  vf factor = vf_set(*(const float *)a.data);
+#pragma omp parallel for schedule(static) num_threads(cpu_team(be, tensor_count(y)))
+  for (int64_t r = 0; r < y.rows; r++)
+    SIMD_BY_F(y.dtype, F, scale_row(row_at(y, r), row_at(x, r), F, factor, acc, y.cols));
+}
+
+static void scale(Backend *be, Tensor y, Tensor x, Tensor a) {
+  if (!cpu_fast(y)) {
+    cpu_of(be)->ref.scale(be, y, x, a);
+    return;
+  }
+  op_check_scale(be, "scale", y, x, a);
+  scale_rows(be, y, x, a, false);
+}
+
+static void scale_acc(Backend *be, Tensor y, Tensor x, Tensor a) {
+  if (!cpu_fast(y)) {
+    cpu_of(be)->ref.scale_acc(be, y, x, a);
+    return;
+  }
+  op_check_scale(be, "scale_acc", y, x, a);
+  scale_rows(be, y, x, a, true);
+}
+
 static void dropout_acc(Backend *be, Tensor y, Tensor x, const Dropout *dropout) {
   if (!cpu_fast(y)) {
     cpu_of(be)->ref.dropout_acc(be, y, x, dropout);
@@ -186,6 +220,8 @@ void SIMD(simd_install_elementwise)(Backend *be) {
   be->fill = fill;
   be->cast = cast;
   be->add = add;
+  be->scale = scale;
+  be->scale_acc = scale_acc;
   be->dropout_acc = dropout_acc;
   be->act = act;
   be->act_back_acc = act_back_acc;

@@ -115,9 +115,51 @@ static void scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows) {
   }
 }
 
+enum { PATCH_PART = 512 }; // values of a line that are moved at a time: whole pixels
+
+// Columns [j, j + n) of line i of the patch at (top, left) into row r.
+static void patch_part(Tensor y, int64_t r, Tensor pixels, const PatchArgs *args, int64_t top,
+                       int64_t left, int64_t i, int64_t j, int64_t n) {
+  float line[PATCH_PART], one[PATCH_PART];
+  int64_t size = args->size, channels = args->channels;
+  rowio_load(line, pixels, top + i, (left + j) * channels, n * channels);
+  if (!args->channels_first) {
+    rowio_store(y, r, (i * size + j) * channels, line, n * channels);
+    return;
+  }
+  for (int64_t channel = 0; channel < channels; channel++) {
+    for (int64_t k = 0; k < n; k++) one[k] = line[k * channels + channel];
+    rowio_store(y, r, (channel * size + i) * size + j, one, n);
+  }
+}
+
+static void patchify(Backend *be, Tensor y, Tensor pixels, const PatchArgs *args) {
+  if (!cpu_fast(y) || args->channels > PATCH_PART) {
+    cpu_of(be)->ref.patchify(be, y, pixels, args);
+    return;
+  }
+  op_check_patchify(be, y, pixels, args);
+  const int32_t *top = args->tops.data, *left = args->lefts.data;
+  int64_t size = args->size, part = PATCH_PART / args->channels;
+  need_index("patchify", "tops", top, y.rows, -1, pixels.rows - size + 1);
+  for (int64_t r = 0; r < y.rows; r++) {
+    if (top[r] >= 0)
+      need_index("patchify", "lefts", left + r, 1, 0, pixels.cols / args->channels - size + 1);
+  }
+#pragma omp parallel for schedule(static) num_threads(cpu_team(be, tensor_count(y)))
+  for (int64_t r = 0; r < y.rows; r++) {
+    if (top[r] < 0) memset(row_at(y, r), 0, (size_t)dtype_bytes(y.dtype, y.cols));
+    for (int64_t i = 0; top[r] >= 0 && i < size; i++) {
+      for (int64_t j = 0; j < size; j += part)
+        patch_part(y, r, pixels, args, top[r], left[r], i, j, size - j < part ? size - j : part);
+    }
+  }
+}
+
 void SIMD(simd_install_rows)(Backend *be) {
   be->embedding = embedding;
   be->embedding_back_acc = embedding_back_acc;
   be->gather_rows = gather_rows;
   be->scatter_rows_acc = scatter_rows_acc;
+  be->patchify = patchify;
 }
