@@ -1,5 +1,6 @@
-// The PTX of one architecture inside a fat binary, as nvcc 12 and 13 lay it out: a wrapper that the
-// host object registers, a header, then entries one after the other, each with its own header.
+// The PTX and the machine code of one architecture inside a fat binary, as nvcc 12 and 13 lay it
+// out: a wrapper that the host object registers, a header, then entries one after the other, each
+// with its own header.
 #include <stdio.h>
 #include <string.h>
 
@@ -41,24 +42,24 @@ typedef struct Entry {
 #define UNKNOWN                                                                                    \
   "the fat binary's layout is not known (%s): sim_fatbin.c knows that of nvcc 12 and 13"
 
-const char *sim_fatbin_ptx(const void *wrapper, int arch, int64_t *bytes, int *found, char *message,
-                           size_t message_size) {
+// Calls `fn` for every entry; false: the layout is not known, and `message` says so.
+typedef void EntryFn(void *user, const Entry *entry, const uint8_t *data);
+
+static bool each_entry(const void *wrapper, EntryFn *fn, void *user, char *message,
+                       size_t message_size) {
   Wrapper w;
   memcpy(&w, wrapper, sizeof w);
   if (w.magic != WRAPPER_MAGIC || w.data == NULL) {
     snprintf(message, message_size, UNKNOWN, "magic number of the wrapper");
-    return NULL;
+    return false;
   }
   Header header;
   memcpy(&header, w.data, sizeof header);
   if (header.magic != HEADER_MAGIC || header.version != HEADER_VERSION ||
       header.header_bytes < sizeof header) {
     snprintf(message, message_size, UNKNOWN, "magic number or version of the header");
-    return NULL;
+    return false;
   }
-  const char *best = NULL;
-  bool packed = false, any = false;
-  *found = 0;
   uint64_t at = header.header_bytes;
   const uint64_t end = at + header.bytes;
   while (at + sizeof(Entry) <= end) {
@@ -67,25 +68,56 @@ const char *sim_fatbin_ptx(const void *wrapper, int arch, int64_t *bytes, int *f
     if (entry.version != ENTRY_VERSION || entry.header_bytes < sizeof entry ||
         entry.bytes > end - at) {
       snprintf(message, message_size, UNKNOWN, "version or size of an entry");
-      return NULL;
+      return false;
     }
-    if (entry.kind == ENTRY_PTX) {
-      any = true;
-      if ((entry.flags & (FLAG_LZ4 | FLAG_ZSTD)) != 0 || entry.packed_bytes != 0) {
-        packed = true;
-      } else if ((int)entry.arch <= arch && (int)entry.arch > *found) {
-        best = (const char *)w.data + at + entry.header_bytes;
-        *bytes = (int64_t)strnlen(best, entry.bytes);
-        *found = (int)entry.arch;
-      }
-    }
+    fn(user, &entry, w.data + at + entry.header_bytes);
     at += entry.header_bytes + entry.bytes;
   }
-  if (best != NULL) return best;
-  if (packed)
+  return true;
+}
+
+typedef struct Wanted {
+  uint16_t kind;
+  int arch, found;
+  bool packed, any;
+  const uint8_t *best;
+  int64_t bytes;
+} Wanted;
+
+static void take(void *user, const Entry *entry, const uint8_t *data) {
+  Wanted *w = user;
+  if (entry->kind != w->kind) return;
+  w->any = true;
+  if ((entry->flags & (FLAG_LZ4 | FLAG_ZSTD)) != 0 || entry->packed_bytes != 0) {
+    w->packed = true;
+  } else if ((int)entry->arch <= w->arch && (int)entry->arch > w->found) {
+    w->best = data;
+    w->bytes = (int64_t)entry->bytes;
+    w->found = (int)entry->arch;
+  }
+}
+
+const char *sim_fatbin_ptx(const void *wrapper, int arch, int64_t *bytes, int *found, char *message,
+                           size_t message_size) {
+  Wanted w = {.kind = ENTRY_PTX, .arch = arch};
+  if (!each_entry(wrapper, take, &w, message, message_size)) return NULL;
+  *found = w.found;
+  if (w.best != NULL) {
+    *bytes = (int64_t)strnlen((const char *)w.best, (size_t)w.bytes);
+    return (const char *)w.best;
+  }
+  if (w.packed)
     snprintf(message, message_size, "the PTX is compressed: compile with nvcc --no-compress");
   else
     snprintf(message, message_size, "the fat binary has no PTX %s%d: compile with code=compute_%d",
-             any ? "for compute capability up to " : "at all, looked for ", arch, arch);
+             w.any ? "for compute capability up to " : "at all, looked for ", arch, arch);
   return NULL;
+}
+
+const uint8_t *sim_fatbin_machine_code(const void *wrapper, int arch, int64_t *bytes) {
+  char message[200];
+  Wanted w = {.kind = ENTRY_ELF, .arch = arch};
+  if (!each_entry(wrapper, take, &w, message, sizeof message)) return NULL;
+  *bytes = w.bytes;
+  return w.best;
 }

@@ -126,6 +126,8 @@ static void run_product(SimWork *work, void *data) {
   }
   // An algorithm that needs its workspace leaves garbage there.
   if (p->workspace_bytes > 0) memset(p->workspace, 0xFF, (size_t)p->workspace_bytes);
+  sim_runtime()->time +=
+      2 + (double)p->ld.batch * 2e-8 * (double)(p->m * p->n) * (double)p->k; // 100 TFLOP/s
   float *columns = malloc((size_t)(p->m * p->k) * sizeof *columns),
         *sums = malloc((size_t)p->m * sizeof *sums), *row = malloc((size_t)p->k * sizeof *row);
   if (columns == NULL || sums == NULL || row == NULL) abort();
@@ -177,7 +179,7 @@ cublasStatus_t sim_product_queue(const SimProduct *product, cudaStream_t stream)
   SimProduct *p = malloc(sizeof *p);
   if (p == NULL) abort();
   *p = *product;
-  SimWork *w = sim_work("cublasLtMatmul", true, run_product, p);
+  SimWork *w = sim_work("cublasLtMatmul", SIM_WORK_PRODUCT, run_product, p);
   bool sound = touch(w, "a", p->a, &p->la, true, false);
   sound = touch(w, "b", p->b, &p->lb, true, false) && sound;
   sound = touch(w, "d", p->d, &p->ld, p->beta != 0 && p->c == p->d, true) && sound;
@@ -190,6 +192,6 @@ cublasStatus_t sim_product_queue(const SimProduct *product, cudaStream_t stream)
     sound = own && sound;
   }
   p->harmful = !sound;
-  sim_stream_push(sim_stream_of(stream), w);
-  return CUBLAS_STATUS_SUCCESS;
+  const cudaError_t error = sim_stream_push(sim_stream_of(stream), w);
+  return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

@@ -1,25 +1,11 @@
 // The queues, the order in which work runs, and which works are ordered: vector clocks. A work's
 // clock says how much of every stream comes before it; it may run once that much has run.
 #include "sim_stream.h"
+#include "sim_graph.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct SimWork {
-  char title[96];
-  bool kernel, learns, done;
-  void (*run)(SimWork *work, void *data);
-  void *data;
-  SimRange *ranges;
-  int n, room;
-  SimRange source; // pinned memory that is read
-  uint64_t hash;
-  int stream;
-  int64_t at;
-  SimClock clock;
-  struct SimWork *next;
-};
 
 enum { QUEUE_MAX = 48, HISTORY_MAX = 8192 };
 
@@ -33,7 +19,7 @@ static struct {
   uint64_t random, seed;
 } q;
 
-static uint64_t draw(void) {
+uint64_t sim_stream_draw(void) {
   const uint64_t seed = sim_runtime()->seed;
   if (q.random == 0 || q.seed != seed) {
     q.seed = seed;
@@ -46,12 +32,13 @@ static uint64_t draw(void) {
   return q.random >> 11;
 }
 
-SimWork *sim_work(const char *title, bool kernel, void (*run)(SimWork *work, void *data),
+SimWork *sim_work(const char *title, SimWorkKind kind, void (*run)(SimWork *work, void *data),
                   void *data) {
   SimWork *w = calloc(1, sizeof *w);
   if (w == NULL) abort();
   snprintf(w->title, sizeof w->title, "%s", title);
-  w->kernel = kernel;
+  w->kind = kind;
+  w->drop = free;
   w->run = run;
   w->data = data;
   return w;
@@ -121,7 +108,7 @@ static bool overlap(const SimRange *a, const SimRange *b) {
   return false;
 }
 
-static const SimRange *meeting(const SimWork *a, const SimWork *b) {
+const SimRange *sim_work_meeting(const SimWork *a, const SimWork *b) {
   for (int i = 0; i < a->n; i++) {
     for (int k = 0; k < b->n; k++) {
       if (!a->ranges[i].writes && !b->ranges[k].writes) continue;
@@ -139,7 +126,7 @@ static void check_conflicts(const SimWork *w) {
   for (int64_t i = 0; i < q.n_history; i++) {
     const SimWork *v = q.history[i];
     if (v->stream == w->stream || before(v, w) || before(w, v)) continue;
-    const SimRange *r = meeting(w, v);
+    const SimRange *r = sim_work_meeting(w, v);
     if (r == NULL) continue;
     const SimMemory *m = sim_memory_find(r->from);
     const SimTensorName *t = m != NULL ? sim_tensor_at(m, r->from) : NULL;
@@ -151,7 +138,8 @@ static void check_conflicts(const SimWork *w) {
   }
 }
 
-static void free_work(SimWork *w) {
+void sim_work_free(SimWork *w) {
+  if (w->data != NULL) w->drop(w->data);
   free(w->ranges);
   free(w);
 }
@@ -170,7 +158,7 @@ static void prune(void) {
   for (int64_t i = 0; i < q.n_history; i++) {
     SimWork *w = q.history[i];
     if (w->at <= least.at[w->stream])
-      free_work(w);
+      sim_work_free(w);
     else
       q.history[kept++] = w;
   }
@@ -179,7 +167,7 @@ static void prune(void) {
 
 static void remember(SimWork *w) {
   if (q.n_history == HISTORY_MAX) { // nobody has waited for very long: the oldest half goes
-    for (int64_t i = 0; i < HISTORY_MAX / 2; i++) free_work(q.history[i]);
+    for (int64_t i = 0; i < HISTORY_MAX / 2; i++) sim_work_free(q.history[i]);
     memmove(q.history, q.history + HISTORY_MAX / 2, HISTORY_MAX / 2 * sizeof *q.history);
     q.n_history = HISTORY_MAX / 2;
   }
@@ -208,11 +196,22 @@ static void run_first(int s) {
   q.running = w;
   w->run(w, w->data);
   q.running = NULL;
-  free(w->data);
+  w->drop(w->data);
   w->data = NULL;
   q.done[s] = w->at;
   check_conflicts(w);
   remember(w);
+}
+
+void sim_work_run_inside(SimWork *node) {
+  SimWork *outer = q.running;
+  q.running = node;
+  node->run(node, node->data);
+  q.running = outer;
+}
+
+uint64_t sim_work_hash(const SimWork *w) {
+  return w->source.row > 0 ? hash_of(&w->source) : 0;
 }
 
 void sim_stream_run_one(void) {
@@ -221,7 +220,7 @@ void sim_stream_run_one(void) {
   for (int s = 0; s < SIM_STREAMS; s++) {
     if (q.first[s] != NULL && free_to_run(q.first[s])) ready[n++] = s;
   }
-  if (n > 0) run_first(ready[draw() % (uint64_t)n]);
+  if (n > 0) run_first(ready[sim_stream_draw() % (uint64_t)n]);
 }
 
 void sim_stream_run_until(int stream, int64_t at) {
@@ -240,21 +239,29 @@ bool sim_stream_pending(int stream) {
   return q.first[stream] != NULL;
 }
 
-static void join(SimClock *to, const SimClock *from) {
+void sim_stream_join(SimClock *to, const SimClock *from) {
   for (int i = 0; i < SIM_STREAMS; i++) {
     if (from->at[i] > to->at[i]) to->at[i] = from->at[i];
   }
 }
 
-void sim_stream_push(SimStream *s, SimWork *w) {
+cudaError_t sim_stream_push(SimStream *s, SimWork *w) {
   SimRuntime *r = sim_runtime();
-  join(&s->clock, &r->host);
+  if (s->capture != NULL) return sim_capture_add(s, w);
+  const cudaError_t refused = sim_capture_implicit(s);
+  if (refused != cudaSuccess) {
+    sim_work_free(w);
+    return refused;
+  }
+  sim_stream_join(&s->clock, &r->host);
   // The default stream waits for all streams that are not non-blocking, and they for it.
   for (int i = 0; i < SIM_STREAMS && s->index == 0; i++) {
-    if (r->streams[i].used && !r->streams[i].alone) join(&s->clock, &r->streams[i].clock);
+    if (r->streams[i].used && !r->streams[i].alone)
+      sim_stream_join(&s->clock, &r->streams[i].clock);
   }
-  if (s->index != 0 && !s->alone) join(&s->clock, &r->streams[0].clock);
-  sim_stream_work(s, w->kernel);
+  if (s->index != 0 && !s->alone) sim_stream_join(&s->clock, &r->streams[0].clock);
+  sim_stream_work(s, w->kind == SIM_WORK_KERNEL || w->kind == SIM_WORK_PRODUCT ||
+                         w->kind == SIM_WORK_GRAPH);
   w->stream = s->index;
   w->at = s->clock.at[s->index];
   w->clock = s->clock;
@@ -263,12 +270,13 @@ void sim_stream_push(SimStream *s, SimWork *w) {
   else
     q.first[s->index] = w;
   q.last[s->index] = w;
-  if (++q.pending <= QUEUE_MAX) return;
-  for (int64_t n = 1 + (int64_t)(draw() % QUEUE_MAX); n > 0; n--) sim_stream_run_one();
+  if (++q.pending <= QUEUE_MAX) return cudaSuccess;
+  for (int64_t n = 1 + (int64_t)(sim_stream_draw() % QUEUE_MAX); n > 0; n--) sim_stream_run_one();
+  return cudaSuccess;
 }
 
 void sim_stream_known(const SimClock *clock) {
-  join(&sim_runtime()->host, clock);
+  sim_stream_join(&sim_runtime()->host, clock);
   prune();
 }
 

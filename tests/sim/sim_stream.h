@@ -8,18 +8,50 @@
 #include "sim_memory.h"
 #include "sim_runtime.h"
 
-typedef struct SimWork SimWork;
+typedef enum SimWorkKind {
+  SIM_WORK_KERNEL,
+  SIM_WORK_PRODUCT,
+  SIM_WORK_COPY,
+  SIM_WORK_MEMSET,
+  SIM_WORK_GRAPH,
+  SIM_WORK_MARKER,
+} SimWorkKind;
 
-// `run` is called once; `data` is freed after it.
-SimWork *sim_work(const char *title, bool kernel, void (*run)(SimWork *work, void *data),
+typedef struct SimWork {
+  char title[96];
+  SimWorkKind kind;
+  bool learns;
+  void (*run)(struct SimWork *work, void *data); // may be called again where it is a graph's node
+  void (*drop)(void *data);                      // when the work is gone; free() at first
+  void *data;
+  SimRange *ranges;
+  int n, room;
+  SimRange source; // pinned memory that is read
+  uint64_t hash;
+  int stream;
+  int64_t at;
+  SimClock clock;
+  struct SimWork *next;
+} SimWork;
+
+SimWork *sim_work(const char *title, SimWorkKind kind, void (*run)(SimWork *work, void *data),
                   void *data);
+void sim_work_free(SimWork *work);
+void sim_work_run_inside(SimWork *node);     // by a graph's run
+uint64_t sim_work_hash(const SimWork *work); // of the pinned source as it is now
+// The range of `a` that meets one of `b` with one of them writing, or NULL.
+const SimRange *sim_work_meeting(const SimWork *a, const SimWork *b);
+void sim_stream_join(SimClock *to, const SimClock *from);
+uint64_t sim_stream_draw(void); // the seeded order's next number
 void sim_work_touch(SimWork *work, const void *from, int64_t rows, int64_t row, int64_t stride,
                     bool reads, bool writes);
 // What a kernel without declared tensors touches is learnt from its accesses.
 void sim_work_learns(SimWork *work);
 // Pinned memory that the host must leave alone until the work has run: reported if it changes.
 void sim_work_source(SimWork *work, const void *from, int64_t rows, int64_t row, int64_t stride);
-void sim_stream_push(SimStream *stream, SimWork *work);
+// To the queue, or to the graph that the stream is being captured into. Not cudaSuccess: what the
+// capture does not allow; the work is freed.
+cudaError_t sim_stream_push(SimStream *stream, SimWork *work);
 
 void sim_stream_run_until(int stream, int64_t at); // the host waits
 void sim_stream_run_all(void);
