@@ -177,6 +177,9 @@ struct Backend {
   int64_t row_multiple;
   // The device that it is on, for people: "NVIDIA A100-SXM4-80GB"; NULL: the CPU.
   const char *device;
+  // Bytes of the device's memory that opening took for the context and the libraries' code, beside
+  // backend_cuda_fixed_bytes; -1: not known.
+  int64_t context_bytes;
 
   // Told of every tensor of this backend's arenas; NULL: nobody wants to know. Installed in them by
   // memory_open.

@@ -63,8 +63,11 @@ void device_of_gpu(Device *device, const Backend *be) {
   device->title = be->device;
   device->here = true;
   device->gib = (double)all / (1 << 30);
-  device->context = all - free_bytes - backend_cuda_fixed_bytes();
-  if (device->context < 0) device->context = 0;
+  int64_t used = all - free_bytes - backend_cuda_fixed_bytes();
+  if (used < 0) used = 0;
+  bool apart = be->context_bytes >= 0 && be->context_bytes <= used;
+  device->context = apart ? be->context_bytes : used;
+  device->others = apart ? used - device->context : -1;
   device->shadow = be->shadow;
 }
 

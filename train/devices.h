@@ -20,8 +20,10 @@ typedef struct Device {
   double gemm_share; // of the peak that matrix products are assumed to get
   bool measured;     // rates are; else they are assumed
   OpRates rates;
-  int64_t context; // bytes of the device that nothing of the plan accounts for; 0: assumed
-  bool here;       // a GPU of this machine, opened: gib is all of its memory, context is measured
+  bool here; // a GPU of this machine, opened: gib is all of its memory
+  // Of one that is here, bytes: what its context and the libraries' code took, and what else is in
+  // use (other programs'), -1: only both together are known, as `context`.
+  int64_t context, others;
   int64_t process; // bytes that this process holds besides what a plan counts; 0: not this machine
   Backend *shadow; // of the backend that was measured: what its ops take is planned; else NULL
 } Device;

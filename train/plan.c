@@ -144,8 +144,8 @@ static int64_t granules(int64_t bytes) {
   return (bytes + CUDA_GRANULE - 1) / CUDA_GRANULE * CUDA_GRANULE - bytes;
 }
 
-// What a GPU holds besides the arenas. Of one that is here, context and libraries are measured: all
-// that was in use when the backend had been opened, but for what has lines of its own.
+// What a GPU holds besides the arenas. Of one that is here: all that was in use when the backend
+// had been opened, but for what has lines of its own, so that what is left is what is free.
 static void add_device(RunPlan *plan) {
   const MemoryPlan *a = &plan->arenas;
   const Device *d = &plan->device;
@@ -159,8 +159,15 @@ static void add_device(RunPlan *plan) {
   describe(line, "the device hands out pieces of %d MiB", CUDA_GRANULE >> 20);
   int64_t assumed = (int64_t)(DEVICE_CONTEXT_GIB * (1 << 30));
   line = plan_add(plan, "context", d->here ? d->context : assumed, true, !d->here);
-  describe(line, d->here ? "context, libraries' code and other programs: measured"
-                         : "the device's context and the libraries' code");
+  if (!d->here) {
+    describe(line, "the device's context and the libraries' code");
+  } else if (d->others < 0) {
+    describe(line, "context, libraries' code and all that other programs hold: measured at start");
+  } else {
+    describe(line, "the device's context and the libraries' code: measured at start");
+    line = plan_add(plan, "others", d->others, true, false);
+    describe(line, "what other programs hold: measured at start");
+  }
 }
 
 static void add_step(RunPlan *plan, const RunConfig *c) {

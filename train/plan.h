@@ -12,7 +12,7 @@
 
 #include "devices.h"
 
-enum { PLAN_LINES_MAX = 16, PLAN_WHAT_BYTES = 120 };
+enum { PLAN_LINES_MAX = 20, PLAN_WHAT_BYTES = 120 };
 
 typedef struct PlanLine {
   const char *name;

@@ -213,12 +213,14 @@ static int64_t dataset_bytes(const Dataset *data) {
 
 // A GPU has no memory to fall back on: said before a weight is read.
 static Status refuse_size(const RunPlan *plan, Error *err) {
+  const Device *d = &plan->device;
+  int64_t others = d->others > 0 ? d->others : 0, used = d->context + others;
   return error_set(err, STATUS_MEMORY,
                    "the run takes %.2f GiB of %s, which has %.2f, %.2f of them in use already: it "
                    "is not begun. --dry-run says what would fit (train.micro_tokens, "
                    "train.checkpointing, model.dtype)",
-                   (double)plan->device_bytes / (1 << 30), plan->device.title,
-                   (double)plan->limit / (1 << 30), (double)plan->device.context / (1 << 30));
+                   (double)(plan->device_bytes - used) / (1 << 30), d->title,
+                   (double)plan->limit / (1 << 30), (double)used / (1 << 30));
 }
 
 static Status make_plan(Run *run, Error *err) {

@@ -2,6 +2,7 @@
 #include "cuda_backend.h"
 #include "cuda_compat.h"
 #include "cuda_module.h"
+#include "cuda_nvml.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +37,25 @@ static Status count_devices(int *n, Error *err) {
                    "CUDA cannot be used: error %d, %s: see what nvidia-smi says of the driver, or "
                    "run on the CPU",
                    (int)error, cudaGetErrorString(error));
+}
+
+// What the device's programs hold, by a library that needs no context. Not known where it speaks of
+// other memory than this device's (a part of a GPU).
+static int64_t memory_in_use(int device) {
+  char pci[32];
+  CudaNvml nvml;
+  int64_t all = 0;
+  if (cudaDeviceGetPCIBusId(pci, sizeof pci, device) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return -1;
+  }
+  cuda_nvml_open(&nvml, pci);
+  int64_t used = cuda_nvml_used(&nvml, &all);
+  cuda_nvml_close(&nvml);
+  struct cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  double share = (double)properties.totalGlobalMem / (double)(all > 0 ? all : 1);
+  return used >= 0 && share > 0.8 && share < 1.01 ? used : -1;
 }
 
 static void name_device(CudaBackend *cuda) {
@@ -135,6 +155,12 @@ static void install(Backend *be) {
   cuda_sample_install(be);
 }
 
+// Of two readings, -1: not known.
+static int64_t context_taken(int64_t before, int64_t after) {
+  int64_t taken = after - before - backend_cuda_fixed_bytes();
+  return before >= 0 && after >= 0 && taken >= 0 ? taken : -1;
+}
+
 static Status cuda_open(Backend **out, int device, Error *err) {
   Status status = STATUS_OK;
   int n = 0;
@@ -148,6 +174,7 @@ static Status cuda_open(Backend **out, int device, Error *err) {
   install(&cuda->be);
   TRY(count_devices(&n, err));
   TRY(check_device(cuda, n, err));
+  int64_t before = memory_in_use(device);
   TRY(make_context(cuda, err));
   CUDA_CHECK(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
   CUDA_CHECK(cudaStreamCreateWithFlags(&cuda->copies, cudaStreamNonBlocking));
@@ -155,6 +182,7 @@ static Status cuda_open(Backend **out, int device, Error *err) {
   TRY(cuda_ring_open(cuda, err));
   TRY(cuda_gemm_open(cuda, err));
   TRY(backend_cuda_shadow_open(&cuda->be.shadow, err));
+  cuda->be.context_bytes = context_taken(before, memory_in_use(device));
   *out = &cuda->be;
   return STATUS_OK;
 done:

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # labels: sim
-# Whole programs on the simulated device: a run that is stopped and goes on has the bits of one that is not, a run that
-# does not fit is refused with its numbers, greedy text is that of the CPU. Any report of the device fails the program.
+# Whole programs on the simulated device: a run that is stopped and goes on has the bits of one that is not, text is that
+# of the CPU. Any report of the device fails the program. With a real device's module in VMA_SIM_MODULE: on that.
 set -uo pipefail
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 . tests/e2e/train_lib.sh
 infer=$VMA_BIN/vma-infer
-module=$VMA_BUILD/tests/libvma_cuda_sim.so
+module=${VMA_SIM_MODULE:-$VMA_BUILD/tests/libvma_cuda_sim.so}
 if [ ! -e "$module" ]; then
   echo "SKIP: no CUDA toolkit: there is no simulated device in this build"
   exit 77
@@ -23,7 +23,7 @@ sed -i 's/epochs: 3/epochs: 1/; s/keep: 20/keep: 20, samples: 0/' "$work/run.yam
 # ---- training ----
 
 accept "$train" --config "$work/run.yaml"
-grep -qF '# device: simulated a100 (train.device=auto: a GPU that can be used)' "$work/out" ||
+grep -q '^# device: .* (train.device=auto: a GPU that can be used)' "$work/out" ||
   fail "the device is not named: $(head -30 "$work/out")"
 grep -q 'context .*measured' "$work/out" || fail "no line of the context in the plan"
 grep -q 'device: "cuda"' "$work/whole/config.yaml" || fail "config.yaml leaves the device open"
@@ -57,9 +57,6 @@ VMA_CUDA_MODULE=$work/none.so "$train" --config "$work/run.yaml" output.dir="$wo
   fail "going on without the device: $(cat "$work/err")"
 grep -qF 'the GEMM was cublaslt and is' "$work/err" || fail "nothing is said of another device: $(cat "$work/err")"
 
-VMA_SIM_MEMORY=50000000 refuse 71 'GiB of simulated a100, which has 0.05' \
-  "$train" --config "$work/run.yaml" output.dir="$work/large" data.cutoff_len=2000 train.micro_tokens=200000
-
 # ---- text ----
 
 for prompt in 'The heart' 'What is' 'A'; do
@@ -72,5 +69,4 @@ accept "$infer" --model "$work/tiny" --prompt 'The heart' --max-new-tokens 8 --t
 cp "$work/out" "$work/cpu"
 accept "$infer" --model "$work/tiny" --prompt 'The heart' --max-new-tokens 8 --temperature 0.9 --seed 3 --device cuda
 cmp -s "$work/out" "$work/cpu" || fail "another draw"
-VMA_SIM_MEMORY=42000000 refuse 71 'GiB of simulated a100' "$infer" --model "$work/tiny" --prompt x --max-new-tokens 120 --device cuda
 exit $failed

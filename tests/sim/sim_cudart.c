@@ -81,7 +81,13 @@ EXPORTED cudaError_t cudaRuntimeGetVersion(int *version) {
 
 EXPORTED cudaError_t cudaSetDevice(int device) {
   if (device != 0) return sim_result(cudaErrorInvalidDevice);
+  sim_runtime()->has_context = !sim_fails("exclusive");
   return sim_fails("exclusive") ? sim_result(cudaErrorDevicesUnavailable) : cudaSuccess;
+}
+
+EXPORTED cudaError_t cudaDeviceGetPCIBusId(char *pci, int size, int device) {
+  snprintf(pci, (size_t)size, "0000:51:00.0");
+  return device == 0 ? cudaSuccess : sim_result(cudaErrorInvalidDevice);
 }
 
 // What the architectures have: the occupancy of kernels follows from it.
@@ -211,10 +217,19 @@ EXPORTED cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int devic
   return cudaSuccess;
 }
 
+// Another process may hold some of the memory, and a context takes some.
+int64_t sim_memory_left(void) {
+  const SimRuntime *r = sim_runtime();
+  const char *others = getenv("VMA_SIM_OTHERS"), *context = getenv("VMA_SIM_CONTEXT");
+  int64_t used = r->device_bytes + (others != NULL ? strtoll(others, NULL, 10) : 0);
+  if (r->has_context && context != NULL) used += strtoll(context, NULL, 10);
+  return used < r->device.memory ? r->device.memory - used : 0;
+}
+
 EXPORTED cudaError_t cudaMemGetInfo(size_t *left, size_t *all) {
   const SimRuntime *r = sim_runtime();
   if (sim_fails("exclusive")) return sim_result(cudaErrorDevicesUnavailable);
   *all = (size_t)r->device.memory;
-  *left = (size_t)(r->device.memory - r->device_bytes);
+  *left = (size_t)sim_memory_left();
   return cudaSuccess;
 }

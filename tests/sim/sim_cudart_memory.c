@@ -42,8 +42,7 @@ static cudaError_t allocate(void **out, size_t bytes, bool device, unsigned flag
   SimRuntime *r = sim_runtime();
   *out = NULL;
   if (bytes == 0) return cudaErrorInvalidValue;
-  if (device && r->device_bytes + (int64_t)bytes > r->device.memory)
-    return cudaErrorMemoryAllocation;
+  if (device && (int64_t)bytes > sim_memory_left()) return cudaErrorMemoryAllocation;
   void *memory = aligned_alloc(512, (bytes + 511) / 512 * 512);
   if (memory == NULL) return cudaErrorMemoryAllocation;
   memset(memory, 0xFF, bytes);

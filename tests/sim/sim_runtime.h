@@ -60,7 +60,8 @@ typedef struct SimRuntime {
   SimDevice device;
   uint64_t seed;
   bool checks, opened;
-  const char *fail;   // VMA_SIM_FAIL: driver, old, none, cc, exclusive, prohibited
+  const char *fail; // VMA_SIM_FAIL: driver, old, none, cc, exclusive, prohibited
+  bool has_context;
   cudaError_t failed; // of work that ran: told at the next wait
   SimStream streams[SIM_STREAMS];
   SimClock host; // what the host knows to have happened
@@ -70,6 +71,7 @@ typedef struct SimRuntime {
 } SimRuntime;
 
 SimRuntime *sim_runtime(void);
+int64_t sim_memory_left(void);             // bytes of the device's
 void sim_take_device(const char *name);    // "3090", "a100", "h100"; others: it stays
 bool sim_fails(const char *how);           // VMA_SIM_FAIL
 cudaError_t sim_result(cudaError_t error); // kept for cudaGetLastError
