@@ -46,6 +46,12 @@ static void shadow_lora_back_acc(Backend *be, Tensor dx, Tensor da, Tensor db, T
   if (tensor_count(dt) > 0) note(be, cuda_scratch_lora_back(da, db, x.rows));
 }
 
+static void shadow_attention(Backend *be, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
+                             const AttentionArgs *args) {
+  op_check_attention(be, o, lse, q, k, v, args);
+  note(be, cuda_scratch_attention(q, args));
+}
+
 static void shadow_attention_back_acc(Backend *be, Tensor dq, Tensor dk, Tensor dv, Tensor dbias,
                                       Tensor d_o, Tensor o, Tensor lse, Tensor q, Tensor k,
                                       Tensor v, const AttentionArgs *args) {
@@ -103,6 +109,7 @@ Status backend_cuda_shadow_open(Backend **out, Error *err) {
   be->rmsnorm_back_acc = shadow_rmsnorm_back_acc;
   be->layernorm_back_acc = shadow_layernorm_back_acc;
   be->lora_back_acc = shadow_lora_back_acc;
+  be->attention = shadow_attention;
   be->attention_back_acc = shadow_attention_back_acc;
   be->sum_acc = shadow_sum_acc;
   be->sum_squares = shadow_sum_squares;

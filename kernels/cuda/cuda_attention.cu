@@ -1,5 +1,6 @@
 // Attention forward, for every form of a call: packed sequences, prefix, offsets, key lengths,
-// grouped heads, pages, relative bias; prefill and decode alike.
+// grouped heads, pages, relative bias. Calls of at most 16 queries a sequence go to cuda_decode.cu,
+// those that fit tensor cores to cuda_attention_mma.cu; the kernel here takes the others.
 //
 // Maths, for query i of head h and its n visible keys: s_j = scale q . k_j + bias, m = max s,
 //   l = sum e^(s_j - m),  o = sum e^(s_j - m) v_j / l,  lse = m + ln l
@@ -76,7 +77,11 @@ static void cuda_attention(Backend *be, Tensor o, Tensor lse, Tensor q, Tensor k
   op_check_attention(be, o, lse, q, k, v, args);
   CUDA_OP(cuda, "attention", CUDA_WRITE(o), CUDA_WRITE(lse), CUDA_READ(q), CUDA_READ(k),
           CUDA_READ(v), CUDA_READ_ATTENTION(args));
-  if (q.rows == 0 || cuda_attention_mma(cuda, o, lse, q, k, v, args)) return;
+  // Whether this call takes it or not: the plan cannot know how short the sequences will be.
+  void *scratch = cuda_scratch(cuda, cuda_scratch_attention(q, args));
+  if (q.rows == 0 || cuda_attention_decode(cuda, scratch, o, lse, q, k, v, args) ||
+      cuda_attention_mma(cuda, o, lse, q, k, v, args))
+    return;
   dim3 grid((unsigned)cuda_ceil(q.rows, ATTENTION_WARPS), (unsigned)args->n_heads);
   CUDA_F(q.dtype, "attention",
          CUDA_BY_WIDTH("attention", args->head_dim,

@@ -101,6 +101,11 @@ void cuda_attention_back_install(Backend *be); // cuda_attention_back.cu
 bool cuda_attention_mma(CudaBackend *cuda, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
                         const AttentionArgs *args);
 
+// The forward of few queries a sequence; the same. scratch: cuda_scratch_attention bytes.
+// cuda_decode.cu
+bool cuda_attention_decode(CudaBackend *cuda, void *scratch, Tensor o, Tensor lse, Tensor q,
+                           Tensor k, Tensor v, const AttentionArgs *args);
+
 // The instance for a head of `width` columns: N columns a lane, 32 N >= width.
 #define CUDA_BY_WIDTH(op, width, ...)                                                              \
   do {                                                                                             \

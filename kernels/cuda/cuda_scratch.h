@@ -118,6 +118,49 @@ static inline int64_t cuda_scratch_lora_back(Tensor da, Tensor db, int64_t rows)
   return cuda_lora_pieces(rows) * (a > b ? a : b) * (int64_t)sizeof(float);
 }
 
+// ---- attention of few queries (cuda_decode.cu) ----
+
+// Such a call has at most that many queries a sequence. Its keys are cut into splits of 512, or of
+// a multiple where more than 32 splits (the lanes of a warp) would be needed. Sequences whose
+// partial sums take more than CUDA_DECODE_BYTES are worked off some at a time.
+enum {
+  CUDA_DECODE_QUERIES = 16,
+  CUDA_DECODE_SPLIT = 512,
+  CUDA_DECODE_SPLITS = 32,
+  CUDA_DECODE_BYTES = 16 << 20
+};
+
+// How many keys a sequence may have.
+static inline int64_t cuda_decode_keys(const AttentionArgs *a) {
+  return tensor_given(a->pages) ? a->pages.cols * a->page_size : a->max_k;
+}
+
+static inline int64_t cuda_decode_length(int64_t keys) {
+  int64_t most = (int64_t)CUDA_DECODE_SPLIT * CUDA_DECODE_SPLITS, times = (keys + most - 1) / most;
+  return CUDA_DECODE_SPLIT * (times > 1 ? times : 1);
+}
+
+// Partial sums of a query row: out, maximum and sum of each head and split. It grows with the keys.
+static inline int64_t cuda_decode_row_bytes(const AttentionArgs *a) {
+  int64_t splits = (cuda_decode_keys(a) + CUDA_DECODE_SPLIT - 1) / CUDA_DECODE_SPLIT;
+  if (splits > CUDA_DECODE_SPLITS) splits = CUDA_DECODE_SPLITS;
+  return a->n_heads * splits * (a->head_dim + 2) * (int64_t)sizeof(float);
+}
+
+// Sequences at a time.
+static inline int64_t cuda_decode_seqs(const AttentionArgs *a) {
+  int64_t each = a->max_q * cuda_decode_row_bytes(a), most = 65535; // blocks along z
+  int64_t fit = each > 0 ? CUDA_DECODE_BYTES / each : most;
+  return fit < 1 ? 1 : fit < most ? fit : most;
+}
+
+// The same whatever the lengths are, so that it is enough for any shorter ones.
+static inline int64_t cuda_scratch_attention(Tensor q, const AttentionArgs *a) {
+  int64_t row = cuda_decode_row_bytes(a), all = q.rows * row, one = CUDA_DECODE_QUERIES * row;
+  int64_t most = one > CUDA_DECODE_BYTES ? one : (int64_t)CUDA_DECODE_BYTES;
+  return all < most ? all : most;
+}
+
 // ---- attention (cuda_attention_back.cu) ----
 
 // do . o of each query and head, and their sums for each bias bucket.

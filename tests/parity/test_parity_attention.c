@@ -18,6 +18,7 @@ typedef struct Shape {
   int32_t offset[MAX_SEQS], prefix[MAX_SEQS]; // all zero: not given
   int64_t spare;                              // rows of no sequence, at the end
   int64_t page;                               // rows of a page; 0: no pages
+  int64_t max_k;                              // said to be the most keys; 0: what they are
   bool k_lens, bias;
   float scale; // 0: 1.5 / sqrt(width)
 } Shape;
@@ -29,15 +30,18 @@ static const Shape shapes[] = {
     {"causal", 3, 1, 64, 3, .q = {5, 1, 9}, .spare = 2},
     {"causal tiles", 2, 2, 24, 2, .q = {61, 133}},
     {"causal long", 2, 1, 16, 1, .q = {300}},
-    {"empty between", 2, 1, 8, 3, .q = {7, 0, 6}},
+    {"empty between", 2, 1, 8, 3, .q = {7, 0, 19}},
     {"prefix", 4, 2, 40, 2, .q = {9, 20}, .prefix = {4, 13}},
     {"full", 2, 2, 16, 2, .q = {17, 3}, .prefix = {17, 3}, .spare = 1},
     {"cross", 2, 1, 32, 2, .q = {7, 12}, .k = {40, 3}, .prefix = {40, 3}},
-    {"key lengths", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}, .offset = {3, 3}, .k_lens = true},
+    {"key lengths", 2, 1, 8, 2, .q = {6, 18}, .k = {9, 21}, .offset = {3, 3}, .k_lens = true},
     {"prefix beyond the keys", 2, 1, 8, 3, .q = {6, 8, 2}, .k = {4, 8, 0}, .prefix = {9, 30, 1},
      .k_lens = true},
-    {"unseen keys", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}},
-    {"nothing seen", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}, .offset = {-4, -20}},
+    {"unseen keys", 2, 1, 8, 2, .q = {6, 18}, .k = {9, 25}},
+    {"nothing seen", 2, 1, 8, 2, .q = {6, 18}, .k = {9, 11}, .offset = {-4, -20}},
+    {"decode key lengths", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}, .offset = {3, 3}, .k_lens = true},
+    {"decode unseen keys", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}},
+    {"decode nothing seen", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}, .offset = {-4, -20}},
     {"bias", 3, 3, 16, 2, .q = {30, 41}, .bias = true},
     {"bias cross", 2, 1, 8, 2, .q = {5, 40}, .k = {21, 9}, .prefix = {21, 9}, .bias = true},
     {"pages decode", 3, 1, 64, 3, .q = {1, 1, 1}, .k = {9, 1, 16}, .offset = {8, 0, 15}, .page = 4,
@@ -82,6 +86,48 @@ static const Shape tile_shapes[] = {
     {"tile scale 1", 2, 1, 64, 1, .q = {65}, .scale = 1.0f},
     {"tile scale 1, 128 columns", 1, 1, 128, 1, .q = {65}, .scale = 1.0f},
 };
+
+// Few queries a sequence, forward only, in f32 and bf16, rows at multiples of 16 bytes. Keys are
+// cut every 512, or every 1024 where there may be more than 16,384.
+static const Shape decode_shapes[] = {
+    {"decode", 4, 2, 64, 3, .q = {1, 16, 3}, .k = {513, 600, 3}, .offset = {512, 584, 0},
+     .page = 64, .k_lens = true, .spare = 2},
+    {"decode, 128 columns", 4, 1, 128, 2, .q = {1, 1}, .k = {512, 700}, .offset = {511, 699},
+     .page = 64, .k_lens = true},
+    {"decode, a head alone", 2, 2, 128, 3, .q = {1, 1, 1}, .k = {1, 511, 130},
+     .offset = {0, 510, 129}},
+    {"decode, 64 sequences", 3, 1, 64, 64,
+     .q = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+           1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+           1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+     .k = {1, 38, 75, 22, 59, 530, 43, 80, 27, 64, 11, 48, 85, 32, 69, 16, 53, 90, 37,  74, 21, 58,
+           5, 42, 79, 26, 63, 10,  47, 84, 31, 68, 15, 52, 89, 36, 73, 20, 57, 4,  512, 78, 25, 62,
+           9, 46, 83, 30, 67, 14,  51, 88, 35, 72, 19, 56, 3,  40, 77, 24, 61, 8,  45,  82},
+     .offset = {0,  37, 74, 21, 58, 529, 42, 79, 26,  63, 10, 47, 84, 31, 68, 15,
+                52, 89, 36, 73, 20, 57,  4,  41, 78,  25, 62, 9,  46, 83, 30, 67,
+                14, 51, 88, 35, 72, 19,  56, 3,  511, 77, 24, 61, 8,  45, 82, 29,
+                66, 13, 50, 87, 34, 71,  18, 55, 2,   39, 76, 23, 60, 7,  44, 81}},
+    {"decode, 512 columns", 2, 1, 512, 1, .q = {2}, .k = {530}, .offset = {528}, .page = 128,
+     .k_lens = true},
+    {"decode, 24 columns, a head alone", 2, 2, 24, 2, .q = {1, 1}, .k = {40, 1}, .offset = {39, 0}},
+    {"decode, 320 columns, a head alone", 1, 1, 320, 2, .q = {1, 1}, .k = {40, 1},
+     .offset = {39, 0}},
+    {"decode, may be long", 1, 1, 8, 1, .q = {2}, .k = {1100}, .offset = {1098}, .max_k = 16385},
+    {"decode bias", 2, 2, 64, 2, .q = {2, 1}, .k = {40, 520}, .offset = {38, 519}, .bias = true},
+    {"decode cross", 4, 2, 64, 2, .q = {2, 5}, .k = {40, 3}, .prefix = {40, 3}},
+};
+
+// So many partial sums that the sequences are worked off one after the other.
+static const Shape many_sums = {"decode, one by one",
+                                32,
+                                2,
+                                128,
+                                4,
+                                .q = {16, 2, 16, 1},
+                                .k = {18, 2, 16, 5},
+                                .offset = {2, 0, 0, 4},
+                                .max_k = 16384,
+                                .spare = 1};
 
 // The same through pages, forward only: a prompt behind what is in the cache already.
 static const Shape page_shapes[] = {
@@ -134,6 +180,7 @@ static AttentionArgs args_of(const Shape *s, const Tensor *info) {
                      .page_size = s->page,
                      .bias = s->bias ? info[6] : TENSOR_NONE,
                      .bias_max_distance = MAX_DISTANCE};
+  a.max_k = s->max_k;
   for (int64_t i = 0; i < s->n_seqs; i++) {
     a.max_q = s->q[i] > a.max_q ? s->q[i] : a.max_q;
     a.max_k = keys(s, i) > a.max_k ? keys(s, i) : a.max_k;
@@ -350,6 +397,61 @@ static void test_forward_tiles(void) {
     run_forward(&page_shapes[i], DT_BF16, true, i == 0);
 }
 
+static void test_decode(void) {
+  for (size_t i = 0; i < sizeof decode_shapes / sizeof *decode_shapes; i++) {
+    for (int f = 0; f < 2; f++) run_forward(&decode_shapes[i], floats[f], true, i % 2 == 0);
+  }
+  run_forward(&many_sums, DT_BF16, true, true);
+}
+
+// ---- the bucket of every distance ----
+
+enum { DISTANCES = 1500 };
+
+typedef struct Buckets {
+  int64_t buckets, max_distance;
+} Buckets;
+
+// One key a query, at every distance: lse is the bias of its bucket, to the bit.
+static void call_buckets(Backend *be, const Tensor *t, const void *user) {
+  const Buckets *u = user;
+  AttentionArgs args = {.n_heads = 1,
+                        .n_kv_heads = 1,
+                        .head_dim = 8,
+                        .scale = 1,
+                        .n_seqs = DISTANCES,
+                        .max_q = 1,
+                        .max_k = 1,
+                        .cu_q = t[5],
+                        .cu_k = t[5],
+                        .offset = t[6],
+                        .bias = t[7],
+                        .bias_max_distance = u->max_distance};
+  be->attention(be, t[0], t[1], t[2], t[3], t[4], &args);
+}
+
+static void test_buckets(void) {
+  static const Buckets all[] = {{32, 128}, {8, 20},    {8, 64}, {16, 2048},
+                                {12, 96},  {64, 1400}, {2, 3}};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    ParityCase c = {.call = call_buckets, .user = &all[i], .exact = true};
+    snprintf(c.name, sizeof c.name, "%lld buckets up to distance %lld", (long long)all[i].buckets,
+             (long long)all[i].max_distance);
+    parity_add(&c, "o", PARITY_OUT, DT_F32, DISTANCES, 8, 0, 1);
+    parity_add(&c, "lse", PARITY_OUT, DT_F32, DISTANCES, 1, 0, 1);
+    parity_add(&c, "q", PARITY_IN, DT_F32, DISTANCES, 8, 0, 0);
+    parity_add(&c, "k", PARITY_IN, DT_F32, DISTANCES, 8, 0, 0);
+    parity_add(&c, "v", PARITY_IN, DT_F32, DISTANCES, 8, 0, 1);
+    int cu = parity_add_i32(&c, "cu", NULL, DISTANCES + 1, 1),
+        offset = parity_add_i32(&c, "offset", NULL, DISTANCES, 1);
+    for (int32_t d = 0; d <= DISTANCES; d++) parity_i32(&c, cu)[d] = d;
+    for (int32_t d = 0; d < DISTANCES; d++) parity_i32(&c, offset)[d] = d;
+    int bias = parity_add(&c, "bias", PARITY_IN, DT_F32, all[i].buckets, 1, 0, 1);
+    for (int64_t b = 0; b < all[i].buckets; b++) parity_set(c.tensors[bias].t, b, 0, (double)b);
+    parity_run(&c);
+  }
+}
+
 static void run_back(const Shape *s, DType f, bool aligned, bool dbias) {
   User user = {.shape = s, .lse = true, .dbias = dbias};
   ParityCase forward = {.call = call_forward, .user = &user};
@@ -390,6 +492,8 @@ static void test_back_tiles(void) {
 int main(void) {
   RUN(test_forward);
   RUN(test_forward_tiles);
+  RUN(test_decode);
+  RUN(test_buckets);
   RUN(test_back);
   RUN(test_back_tiles);
   return test_done();
