@@ -8,8 +8,10 @@
 //   sim_check*.c    what each access may do: bounds, names, races, uninitialised, declared, async
 //   sim_memory.c    allocations of every kind, tensors by name inside them
 //   sim_stream.c    queues, events, the seeded order, conflicts between streams
-//   sim_cudart.c    the entry points of libcudart; sim_cublaslt.c those of cuBLASLt
-//   sim_control.c   what a test asks: reports, counters, seeds
+//   sim_cudart*.c   the entry points of libcudart; sim_cublaslt.c, sim_product.c those of cuBLASLt
+//   sim_capture.c   streams into graphs; sim_graph.c runs them
+//   sim_control.c   what a test asks: reports, seeds
+//   sim_counters.c  what launches did, summed and as a table
 //   sim_mutate.c    drops one instruction of a kernel
 #ifndef VMA_SIM_H
 #define VMA_SIM_H
@@ -169,11 +171,15 @@ static inline SimLine sim_line(const SimKernel *kernel, int64_t pc) {
   return kernel->lines[pc];
 }
 
-typedef struct SimCounters { // of one launch, or summed
+// Of one launch, or summed. Instructions are those of warps, also where no lane carries one out;
+// one that waits for other lanes of its warp counts once. Accesses to shared and global memory are
+// counted where launches are checked, and not those to a module's own variables.
+typedef struct SimCounters {
   int64_t launches, blocks, warp_instrs, thread_instrs;
   int64_t mma, float_ops, int_ops, special, branches, barriers, shuffles, atomics;
   int64_t shared_instrs, shared_wavefronts, shared_extra; // extra: of bank conflicts
   int64_t global_instrs, global_sectors, global_ideal;    // 32-byte sectors
+  int64_t local_instrs;                                   // the thread's own memory: spills, arrays
   int64_t bytes_read, bytes_written;                      // global, by the lanes
 } SimCounters;
 

@@ -163,53 +163,6 @@ void check_cells(SimBlock *block, Cell *cells, int64_t first, int64_t n, Mark ma
   }
 }
 
-// ---- counters ----
-
-static void count_shared(const SimAccess *a) {
-  SimCounters *c = sim_counters_now();
-  if (c == NULL) return;
-  // 32 banks of 4 bytes; wider accesses go in as many parts as they have words.
-  const int words = a->bytes < 4 ? 1 : a->bytes / 4, lanes = 32 / words;
-  for (int part = 0; part < words; part++) {
-    uint64_t seen[32][8];
-    int n[32] = {0}, most = 0;
-    for (int l = part * lanes; l < (part + 1) * lanes; l++) {
-      if (!(a->mask >> l & 1)) continue;
-      for (int e = 0; e < words; e++) {
-        const uint64_t word = a->address[l] / 4 + (uint64_t)e;
-        const int bank = (int)(word % 32);
-        bool known = false;
-        for (int k = 0; k < n[bank] && k < 8; k++) known |= seen[bank][k] == word;
-        if (known) continue;
-        if (n[bank] < 8) seen[bank][n[bank]] = word;
-        if (++n[bank] > most) most = n[bank];
-      }
-    }
-    c->shared_wavefronts += most;
-    c->shared_extra += most > 1 ? most - 1 : 0;
-  }
-}
-
-static void count_global(const SimAccess *a) {
-  SimCounters *c = sim_counters_now();
-  if (c == NULL) return;
-  uint64_t sectors[64];
-  int n = 0;
-  int64_t bytes = 0;
-  for (int l = 0; l < 32; l++) {
-    if (!(a->mask >> l & 1)) continue;
-    bytes += a->bytes;
-    const uint64_t sector = a->address[l] / 32;
-    bool known = false;
-    for (int k = n - 1; k >= 0 && !known; k--) known = sectors[k] == sector;
-    if (!known) sectors[n++] = sector;
-  }
-  c->global_sectors += n;
-  c->global_ideal += (bytes + 31) / 32;
-  if (a->kind != SIM_WRITE) c->bytes_read += bytes;
-  if (a->kind == SIM_WRITE || a->kind == SIM_ATOMIC) c->bytes_written += bytes;
-}
-
 // ---- the spaces ----
 
 static bool aligned(SimBlock *block, const SimAccess *a, int l) {
@@ -388,8 +341,8 @@ uint32_t sim_check_access(SimBlock *block, const SimAccess *a) {
   uint32_t ok = 0;
   SimMemory *last = NULL;
   int guess = 0;
-  if (a->space == SIM_SHARED) count_shared(a);
-  if (a->space == SIM_GLOBAL) count_global(a);
+  if (a->space == SIM_SHARED) check_count_shared(a->mask, a->bytes, a->address);
+  if (a->space == SIM_GLOBAL) check_count_global(a);
   for (int l = 0; l < 32; l++) {
     if (!(a->mask >> l & 1)) continue;
     const bool allowed = a->space == SIM_SHARED  ? check_shared(block, a, l)

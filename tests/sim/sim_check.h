@@ -60,6 +60,10 @@ Mark check_mark(const SimBlock *block, int thread, uint8_t kind, int64_t pc);
 void check_cells(SimBlock *block, Cell *cells, int64_t first, int64_t n, Mark mark, bool writes,
                  const char *where);
 
+// How the memory's parts serve an access of a warp: sim_check_count.c
+void check_count_shared(uint32_t mask, int bytes, const uint64_t *address);
+void check_count_global(const SimAccess *access);
+
 // The op's declared range that the access lies in, or NULL. *guess: where the last one was found.
 const SimRange *check_declared(const SimOp *op, uint64_t at, int64_t bytes, bool reads, bool writes,
                                int *guess);

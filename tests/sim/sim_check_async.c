@@ -14,6 +14,7 @@ void sim_check_async_copy(SimBlock *block, int warp, uint32_t mask, int bytes,
   const SimKernel *k = block->launch->kernel;
   uint32_t reading = 0, ok = 0;
   for (int l = 0; l < 32; l++) reading |= (uint32_t)((mask >> l & 1) && source_bytes[l] > 0) << l;
+  check_count_shared(mask, bytes, shared_offset);
   // Lanes that read less than the whole are rare: each size is an access of its own.
   for (int size = 1; size <= bytes; size++) {
     uint32_t part = 0;

@@ -28,6 +28,7 @@ typedef enum SimKind {
   SIM_KIND_ATOMIC,
   SIM_KIND_SHARED,
   SIM_KIND_GLOBAL,
+  SIM_KIND_LOCAL,
   SIM_KINDS
 } SimKind;
 

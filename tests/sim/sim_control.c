@@ -30,6 +30,7 @@ static void say_at_exit(void) {
     fprintf(stderr, "simulated device: %s (%lld times)\n", reports[i].text,
             (long long)reports[i].times);
   fflush(stderr);
+  sim_counters_write();
   _Exit(99);
 }
 
@@ -62,42 +63,6 @@ void sim_report(SimFault fault, const SimKernel *kernel, SimLine line, const cha
   memcpy(reports[n_reports++].text, text, sizeof text);
 }
 
-// ---- counters ----
-
-typedef struct Counted {
-  char *kernel;
-  SimCounters counters;
-} Counted;
-
-static Counted *counted;
-static int n_counted, current;
-
-void sim_counters_begin(const char *kernel) {
-  for (current = 0; current < n_counted; current++) {
-    if (strcmp(counted[current].kernel, kernel) == 0) return;
-  }
-  counted = realloc(counted, (size_t)(n_counted + 1) * sizeof *counted);
-  if (counted == NULL) abort();
-  counted[n_counted++] = (Counted){.kernel = strdup(kernel)};
-}
-
-SimCounters *sim_counters_now(void) {
-  static SimCounters nobody;
-  return current < n_counted ? &counted[current].counters : &nobody;
-}
-
-static SimCounters counters_of(const char *name) {
-  sim_stream_run_all();
-  SimCounters sum = {0};
-  int64_t *to = (int64_t *)&sum;
-  for (int i = 0; i < n_counted; i++) {
-    const int64_t *from = (const int64_t *)&counted[i].counters;
-    if (name != NULL && strstr(counted[i].kernel, name) == NULL) continue;
-    for (size_t k = 0; k < sizeof sum / sizeof *to; k++) to[k] += from[k];
-  }
-  return sum;
-}
-
 // ---- the control ----
 
 static void configure(const char *device, int sms, uint64_t seed, bool checks) {
@@ -127,7 +92,7 @@ static void clear(void) {
   SimRuntime *r = sim_runtime();
   sim_stream_run_all();
   n_reports = 0;
-  for (int i = 0; i < n_counted; i++) counted[i].counters = (SimCounters){0};
+  sim_counters_clear();
   r->host_waits = r->overlapped = 0;
   r->device_peak = r->device_bytes;
 }
@@ -151,7 +116,7 @@ __attribute__((visibility("default"))) const SimControl *sim_control(void) {
                                      .report = report_text,
                                      .report_fault = report_fault,
                                      .clear = clear,
-                                     .counters = counters_of,
+                                     .counters = sim_counters_sum,
                                      .host_waits = host_waits,
                                      .overlapped = overlapped,
                                      .device_bytes = device_bytes,

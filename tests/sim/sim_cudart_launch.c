@@ -327,7 +327,7 @@ static void run_kernel(SimWork *work, void *data) {
   l->launch.number = ++r->launches;
   l->launch.seed = r->seed + (uint64_t)r->launches * 0x9E3779B97F4A7C15u;
   l->launch.checks = r->checks;
-  sim_counters_begin(l->launch.kernel->title);
+  sim_counters_begin(&l->launch);
   const int64_t before = sim_counters_now()->warp_instrs;
   if (!sim_exec_launch(&l->launch)) r->failed = cudaErrorLaunchFailure;
   // Four instructions a cycle on every multiprocessor, at 1 GHz.

@@ -65,6 +65,7 @@ static void park(SimWarp *w, int64_t pc, SimWait wait, int barrier) {
 bool sim_wait_for(SimWarp *w, uint32_t member) {
   if ((member & w->existing & ~w->lanes) == 0) return false;
   park(w, sim_pc(w), SIM_AT_SYNC, 0);
+  w->again = true;
   return true;
 }
 
@@ -144,6 +145,7 @@ void sim_run_warp_sync(SimWarp *w, const SimInstr *i) {
   }
   if ((member & w->existing & ~here) != 0) {
     park(w, sim_pc(w), SIM_AT_SYNC, 0);
+    w->again = true;
     return;
   }
   for (int k = 0; k < w->n_groups; k++) {
@@ -260,6 +262,11 @@ static void run_warp(SimWarp *w) {
     if (lanes == 0) continue;
     w->lanes = lanes;
     i->run(w, i);
+    if (!w->again) continue;
+    w->again = false; // it is counted when it is carried out
+    instrs--;
+    threads -= __builtin_popcount(lanes);
+    exec->counts[i->kind]--;
   }
   exec->warp_instrs += instrs;
   exec->thread_instrs += threads;
@@ -430,6 +437,7 @@ static void add_counters(const SimExec *exec, int64_t blocks) {
   c->atomics += n[SIM_KIND_ATOMIC];
   c->shared_instrs += n[SIM_KIND_SHARED];
   c->global_instrs += n[SIM_KIND_GLOBAL];
+  c->local_instrs += n[SIM_KIND_LOCAL];
 }
 
 bool sim_exec_launch(SimLaunch *launch) {

@@ -55,6 +55,7 @@ struct SimWarp {
   uint32_t live, existing;
   int index, n_groups;
   int64_t budget;
+  bool again;     // the instruction waits for lanes and is run once more
   uint32_t carry; // of add.cc and kin
   SimGroup groups[SIM_GROUPS];
 };

@@ -190,7 +190,7 @@ static bool decode_table(Parser *ps, Ins *ins) {
   if (op == NULL) op = sim_opcode_half(key);
   if (op == NULL || ins->n_args != (int)strlen(op->sizes)) return false;
   in->run = op->run;
-  in->kind = (uint8_t)op->kind;
+  in->kind = strncmp(op->key, "mov.", 4) == 0 ? SIM_KIND_OTHER : (uint8_t)op->kind;
   in->type = (uint8_t)type;
   for (int k = 0; k < ins->n_args; k++) {
     const int size = op->sizes[k] - '0';

@@ -16,6 +16,7 @@ static SimStateSpace space_of(const Ins *ins) {
 static SimKind kind_of(int space) {
   return space == SIM_IN_SHARED                              ? SIM_KIND_SHARED
          : space == SIM_IN_GLOBAL || space == SIM_IN_GENERIC ? SIM_KIND_GLOBAL
+         : space == SIM_IN_LOCAL                             ? SIM_KIND_LOCAL
                                                              : SIM_KIND_OTHER;
 }
 

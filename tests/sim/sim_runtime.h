@@ -92,8 +92,11 @@ void sim_block_borrow(void *address, int64_t bytes, bool device, unsigned flags)
 cudaError_t sim_copy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                      SimStream *stream, bool waited);
 
-SimCounters *sim_counters_of(const char *kernel); // of a kernel, made at first use
-void sim_counters_begin(const char *kernel);      // of the launch that comes
+// sim_counters.c
+void sim_counters_begin(const SimLaunch *launch); // of the launch that comes
+SimCounters sim_counters_sum(const char *name);   // of kernels whose title contains it; NULL: all
+void sim_counters_clear(void);
+void sim_counters_write(void); // to the file that VMA_SIM_COUNTERS names, if any
 
 // The registered kernels, loaded; NULL: its PTX could not be.
 int sim_kernel_count(void);
