@@ -5,6 +5,7 @@
 #include "quote.h"
 #include "template_encode.h"
 #include "template_file.h"
+#include "weight_forms.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,7 +93,7 @@ static Status open_backend(Engine *e, const EngineOptions *options, Error *err) 
 Status engine_open(Engine *e, const EngineOptions *options, Error *err) {
   Status status = STATUS_OK;
   LlamaConfig config;
-  *e = (Engine){.warn = options->warn};
+  *e = (Engine){.warn = options->warn, .say = options->say};
   TRY(store_open(&e->store, options->model, err));
   TRY(llama_config_load(&config, e->store, err));
   open_tokenizer(e);
@@ -151,6 +152,29 @@ done:
   return status;
 }
 
+static void say_part(const Engine *e, const char *name, int64_t bytes, const char *what) {
+  char line[256];
+  if (bytes == 0) return;
+  snprintf(line, sizeof line, "%-8s %9.1f MiB  %s", name, (double)bytes / (1 << 20), what);
+  e->say(line);
+}
+
+static void say_memory(const Engine *e, const MemoryPlan *p) {
+  if (e->say == NULL) return;
+  say_part(e, "weights", p->weights, dtype_info(e->model.dtype)->name);
+  WeightForms forms = weight_forms(e->store, &e->model.config, e->model.dtype);
+  for (int i = 0; i < forms.n; i++) {
+    char name[32], text[WEIGHT_FORM_BYTES];
+    snprintf(name, sizeof name, "  %s", forms.items[i].from);
+    weight_form_text(text, &forms.items[i]);
+    say_part(e, name, forms.items[i].bytes, text);
+  }
+  say_part(e, "step", p->step, "activations");
+  say_part(e, "cache", p->cache, "keys and values");
+  say_part(e, "scratch", p->scratch, "operands of the backend's ops");
+  say_part(e, "host", p->host, "beside it");
+}
+
 // Refused before a weight is read: a GPU has no memory to fall back on.
 static Status check_size(const Engine *e, const MemoryPlan *p, Error *err) {
   int64_t left = 0, all = 0;
@@ -171,6 +195,7 @@ Status engine_load(Engine *e, Rehearsal rehearsal, const void *args, Error *err)
   Status status = STATUS_OK;
   MemoryPlan plan;
   TRY(plan_memory(e, rehearsal, args, &plan, err));
+  say_memory(e, &plan);
   TRY(check_size(e, &plan, err));
   TRY(memory_open(&e->memory, e->be, &plan, err));
   llama_place(&e->model, e->be, &e->memory.weights, &e->memory.state);

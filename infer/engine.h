@@ -30,6 +30,8 @@ typedef struct EngineOptions {
   bool reference;     // the plain C ops: tests
   void (*warn)(
       const char *message); // gets the adapters' warnings once all has loaded; NULL: nobody
+  // Gets the plan of memory, line by line, before it is taken; NULL: nobody.
+  void (*say)(const char *line);
 } EngineOptions;
 
 typedef struct EngineAdapter {
@@ -49,6 +51,7 @@ typedef struct Engine {
   Tokenizer *tokenizer; // NULL: none, and tokenizer_error says why
   Error tokenizer_error;
   void (*warn)(const char *message); // of the options
+  void (*say)(const char *line);
   Memory memory;
   Ctx ctx; // of the loaded model; not recording
 } Engine;

@@ -165,6 +165,10 @@ static void print_warning(const char *message) {
   fprintf(stderr, "vma-infer: warning: %s\n", message);
 }
 
+static void print_line(const char *line) {
+  fprintf(stderr, "[%s]\n", line);
+}
+
 int main(int argc, char **argv) {
   Status status = STATUS_OK;
   Error err = {0};
@@ -180,6 +184,7 @@ int main(int argc, char **argv) {
   }
   TRY(infer_options_parse(&options, argc, argv, &err));
   options.engine.warn = print_warning;
+  if (isatty(STDERR_FILENO)) options.engine.say = print_line;
   TRY(engine_open(&engine, &options.engine, &err));
   switch (options.job) {
   case JOB_BATCH:

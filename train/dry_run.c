@@ -15,11 +15,12 @@ static bool from_preset(const RunConfig *c) {
   return c->model.preset[0] != '\0' && (c->model.path[0] == '\0' || !file_exists(c->model.path));
 }
 
-static Status model_inputs(LlamaConfig *llama, const RunConfig *c, Error *err) {
+static Status model_inputs(PlanInputs *in, const RunConfig *c, Error *err) {
   TensorStore *store = NULL;
-  if (from_preset(c)) return llama_config_preset(llama, NULL, c->model.preset, err);
+  if (from_preset(c)) return llama_config_preset(&in->llama, NULL, c->model.preset, err);
   Status status = store_open(&store, c->model.path, err);
-  if (status == STATUS_OK) status = llama_config_load(llama, store, err);
+  if (status == STATUS_OK) status = llama_config_load(&in->llama, store, err);
+  if (status == STATUS_OK) in->forms = weight_forms(store, &in->llama, c->model.dtype);
   store_close(store);
   return status;
 }
@@ -80,7 +81,7 @@ void plan_inputs_free(PlanInputs *in) {
 Status plan_inputs(PlanInputs *in, const RunConfig *config, Error *err) {
   Status status = STATUS_OK;
   *in = (PlanInputs){0};
-  TRY(model_inputs(&in->llama, config, err));
+  TRY(model_inputs(in, config, err));
   TRY(data_inputs(&in->data, config, err));
   TRY(device_inputs(in, config, err));
 done:
@@ -190,6 +191,7 @@ Status dry_run(const RunConfig *config, bool *fits, Error *err) {
   CHECK(in != NULL && plan != NULL, "no memory for a plan");
   TRY(plan_inputs(in, config, err));
   TRY(plan_make(plan, config, &in->llama, &in->data, &in->device, err));
+  plan->forms = in->forms;
   plan_show(plan, config);
   if (!plan->fits) advise(config, in, plan);
   *fits = plan->fits;

@@ -9,6 +9,7 @@
 // or no file; the device. Reads no weights and makes no files.
 typedef struct PlanInputs {
   LlamaConfig llama;
+  WeightForms forms; // of model.path; none without it
   DataOutline data;
   Device device;
   Backend *be; // of this machine's device, or the shadow of one that is planned for

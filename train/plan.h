@@ -11,6 +11,7 @@
 #define VMA_PLAN_H
 
 #include "devices.h"
+#include "weight_forms.h"
 
 enum { PLAN_LINES_MAX = 20, PLAN_WHAT_BYTES = 120 };
 
@@ -42,6 +43,7 @@ typedef struct RunPlan {
   double micro_flops; // forward and backward of the largest micro-batch
   int64_t trained, weights;
   int64_t blocks, recomputed;
+  WeightForms forms; // set by the caller that has the files: what of the weights was another type
   int n_lines;
   PlanLine lines[PLAN_LINES_MAX];
   int64_t device_bytes, limit; // the sum of what is on the device; what it has

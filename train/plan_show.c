@@ -20,6 +20,16 @@ static const char *stage_text(Shard shard) {
 
 // ---- memory ----
 
+// Parts of the weights' line.
+static void show_forms(const WeightForms *forms) {
+  for (int i = 0; i < forms->n; i++) {
+    char text[WEIGHT_FORM_BYTES];
+    weight_form_text(text, &forms->items[i]);
+    printf("    %-10s %11.1f MiB          %s\n", forms->items[i].from, MIB(forms->items[i].bytes),
+           text);
+  }
+}
+
 static void show_lines(const RunPlan *p, bool on_device) {
   for (int i = 0; i < p->n_lines; i++) {
     const PlanLine *line = &p->lines[i];
@@ -32,6 +42,7 @@ static void show_lines(const RunPlan *p, bool on_device) {
       printf("       ");
     }
     printf("  %s%s\n", line->what, line->estimate ? " (estimate)" : "");
+    if (strcmp(line->name, "weights") == 0) show_forms(&p->forms);
   }
 }
 

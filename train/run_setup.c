@@ -236,6 +236,7 @@ static Status make_plan(Run *run, Error *err) {
     device.process -= dataset_bytes(&run->data); // it has its own line
   }
   TRY(plan_make(&run->plan, &run->config, &run->model.config, &outline, &device, err));
+  run->plan.forms = weight_forms(run->store, &run->model.config, run->config.model.dtype);
   printf("# backend: %s, %s\n", run->be->name, run->be->gemm_path);
   plan_show(&run->plan, &run->config);
   if (!run->plan.fits && device.gpu) TRY(refuse_size(&run->plan, err));

@@ -93,6 +93,9 @@ ends 0 0 "$train" --dry-run model.path="$work/tiny" data.path="$work/data.jsonl"
 says 'data: 8 examples to train on, 2 held out' 'optimizer'
 if grep -q ASSUMED "$work/out"; then fail "assumes where data is there"; fi
 [ ! -e "$work/run" ] || fail "output.dir was made"
+says '    F32 ' 'converted to bf16 at load: 20 weights, 0.2 MiB in the file'
+ends 0 0 "$train" --dry-run model.path="$work/tiny" model.dtype=f32 train.threads=1
+if grep -q 'at load' "$work/out"; then fail "f32 weights become something"; fi
 # The preset stands back where the model is there.
 ends 0 0 "$train" --dry-run model.path="$work/tiny" model.preset=llama-7b train.threads=1
 says ASSUMED
