@@ -18,7 +18,7 @@ static void shadow_linear(Backend *be, Tensor y, Tensor x, Tensor w, Tensor bias
 
 static void shadow_linear_back_x_acc(Backend *be, Tensor dx, Tensor dy, Tensor w) {
   op_check_linear_back_x_acc(be, dx, dy, w);
-  if (tensor_count(dx) > 0) note(be, cuda_scratch_linear(dx, dy, w, TENSOR_NONE));
+  if (tensor_count(dx) > 0) note(be, cuda_scratch_linear_back_x(dx, dy, w));
 }
 
 static void shadow_linear_back_w_acc(Backend *be, Tensor dw, Tensor db, Tensor dy, Tensor x) {

@@ -131,6 +131,10 @@ void cuda_gemm_close(CudaBackend *cuda);
 // op_begin of its own. cuda_cast.cu
 void cuda_convert(CudaBackend *cuda, Tensor y, Tensor x);
 
+// y = x w^T + bias, or += when acc, of at most CUDA_MATVEC_ROWS rows. As cuda_convert.
+// cuda_matvec.cu
+void cuda_matvec(CudaBackend *cuda, Tensor y, Tensor x, Tensor w, Tensor bias, bool acc);
+
 // out[c] (+)= sum of rows of x[:,c], in an order that only the shape decides: two steps, partials
 // in `partials` (f32, cuda_scratch_column_sum bytes). out f32 or F [1,C]. cuda_norm.cu
 void cuda_column_sum_acc(CudaBackend *cuda, Tensor out, Tensor x, void *partials);

@@ -1,6 +1,6 @@
 // Linear layers: a plain product through cuBLASLt; a quantised weight is expanded to the
-// activations' dtype just before. For the few rows of a decode step that reads and writes far more
-// than the weight itself: a kernel that multiplies it as it lies is still to be written.
+// activations' dtype just before. The few rows of a decode step go to kernels that multiply the
+// weight as it lies (cuda_matvec.cu): those would read and write far more than the weight itself.
 #include "cuda_gemm.h"
 #include "cuda_scratch.h"
 
@@ -22,6 +22,10 @@ static void cuda_linear(Backend *be, Tensor y, Tensor x, Tensor w, Tensor bias, 
   op_check_linear(be, y, x, w, bias);
   CUDA_OP(cuda, "linear", {y, acc, true}, CUDA_READ(x), CUDA_READ(w), CUDA_READ(bias));
   if (tensor_count(y) == 0) return;
+  if (x.rows <= CUDA_MATVEC_ROWS) {
+    cuda_matvec(cuda, y, x, w, bias, acc);
+    return;
+  }
   char *scratch = scratch_of(cuda, cuda_scratch_linear(y, x, w, bias));
   Tensor weight = expand(cuda, w, x.dtype, &scratch);
   cuda_gemm(cuda, y, x, false, weight, true, bias, acc, scratch);
@@ -32,7 +36,7 @@ static void cuda_linear_back_x_acc(Backend *be, Tensor dx, Tensor dy, Tensor w) 
   op_check_linear_back_x_acc(be, dx, dy, w);
   CUDA_OP(cuda, "linear_back_x_acc", CUDA_UPDATE(dx), CUDA_READ(dy), CUDA_READ(w));
   if (tensor_count(dx) == 0) return;
-  char *scratch = scratch_of(cuda, cuda_scratch_linear(dx, dy, w, TENSOR_NONE));
+  char *scratch = scratch_of(cuda, cuda_scratch_linear_back_x(dx, dy, w));
   Tensor weight = expand(cuda, w, dy.dtype, &scratch);
   cuda_gemm(cuda, dx, dy, false, weight, false, TENSOR_NONE, true, scratch);
 }

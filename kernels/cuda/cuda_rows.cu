@@ -143,13 +143,11 @@ static void cuda_scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows
                      (const int32_t *)rows.data, dy.cols));
 }
 
-template <typename P>
+template <typename F, typename P>
 static void launch_patchify(CudaBackend *cuda, Tensor y, Tensor pixels, const PatchArgs *args) {
-  CUDA_F(y.dtype, "patchify",
-         CUDA_LAUNCH(cuda, (patch_kernel<F, P>), grid_of(y), BLOCK, 0, rows_of<F>(y),
-                     rows_of<P>(pixels), (const int32_t *)args->tops.data,
-                     (const int32_t *)args->lefts.data, (unsigned)args->size,
-                     (unsigned)args->channels, args->channels_first, y.cols));
+  CUDA_LAUNCH(cuda, (patch_kernel<F, P>), grid_of(y), BLOCK, 0, rows_of<F>(y), rows_of<P>(pixels),
+              (const int32_t *)args->tops.data, (const int32_t *)args->lefts.data,
+              (unsigned)args->size, (unsigned)args->channels, args->channels_first, y.cols);
 }
 
 static void cuda_patchify(Backend *be, Tensor y, Tensor pixels, const PatchArgs *args) {
@@ -159,9 +157,9 @@ static void cuda_patchify(Backend *be, Tensor y, Tensor pixels, const PatchArgs 
           CUDA_READ(args->lefts));
   if (tensor_count(y) == 0) return;
   if (pixels.dtype == DT_F32) {
-    launch_patchify<float>(cuda, y, pixels, args);
-  } else {
-    launch_patchify<__nv_bfloat16>(cuda, y, pixels, args);
+    CUDA_F(y.dtype, "patchify", (launch_patchify<F, float>(cuda, y, pixels, args)));
+  } else { // of y's dtype
+    launch_patchify<__nv_bfloat16, __nv_bfloat16>(cuda, y, pixels, args);
   }
 }
 

@@ -60,7 +60,10 @@ static inline int64_t cuda_scratch_gemm(Tensor d, Tensor a, Tensor b, Tensor bia
          cuda_gemm_bias_bytes(bias, d.dtype);
 }
 
-// ---- linear (cuda_linear.cu): a quantised weight is expanded to the activations' dtype ----
+// ---- linear (cuda_linear.c): a few rows are multiplied by the weight as it lies (cuda_matvec.cu),
+// for more a quantised one is expanded to the activations' dtype ----
+
+enum { CUDA_MATVEC_ROWS = 16 };
 
 static inline bool cuda_is_quantised(DType dtype) {
   return dtype_info(dtype)->block_elements > 1;
@@ -75,9 +78,19 @@ static inline Tensor cuda_expanded(Tensor w, DType dtype, void *scratch) {
   return cuda_is_quantised(w.dtype) ? tensor_make(scratch, dtype, w.rows, w.cols) : w;
 }
 
+static inline int64_t cuda_scratch_product(Tensor d, Tensor a, Tensor w, Tensor bias) {
+  Tensor expanded = cuda_expanded(w, a.dtype, (void *)ARENA_ALIGN);
+  return cuda_scratch_weight(w, a.dtype) + cuda_scratch_gemm(d, a, expanded, bias);
+}
+
 static inline int64_t cuda_scratch_linear(Tensor y, Tensor x, Tensor w, Tensor bias) {
-  Tensor expanded = cuda_expanded(w, x.dtype, (void *)ARENA_ALIGN);
-  return cuda_scratch_weight(w, x.dtype) + cuda_scratch_gemm(y, x, expanded, bias);
+  if (x.rows <= CUDA_MATVEC_ROWS) return 0;
+  return cuda_scratch_product(y, x, w, bias);
+}
+
+// dx += dy w has no form of its own for few rows.
+static inline int64_t cuda_scratch_linear_back_x(Tensor dx, Tensor dy, Tensor w) {
+  return cuda_scratch_product(dx, dy, w, TENSOR_NONE);
 }
 
 static inline int64_t cuda_scratch_linear_back_w(Tensor dw, Tensor db, Tensor dy, Tensor x) {

@@ -59,6 +59,29 @@ static void test_quantised(void) {
   }
 }
 
+// The few rows of a decode step, around their limit, by each kind of weight: rows that are aligned
+// and that are not, in part and all, of less and more elements than a warp takes at a time.
+static void test_few_rows(void) {
+  static const DType weights[] = {DT_BF16, DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q4_K, DT_Q6_K};
+  static const int64_t rows[] = {1, 2, 3, 4, 5, 7, 9, 15, 16, 17};
+  static const int64_t shapes[][3] = {{9, 7, 0},    {3, 776, LINEAR_DENSE}, {8, 257, 1},
+                                      {9, 1093, 2}, {3, 1030, 1},           {2, 1320, LINEAR_DENSE},
+                                      {5, 0, 0}}; // out, in, pad
+  for (int r = 0; r < 10; r++) {
+    for (int w = 0; w < 6; w++) {
+      for (int s = 0; s < (rows[r] > LINEAR_FEW ? 6 : 7); s++) {
+        int64_t block = dtype_info(weights[w])->block_elements;
+        int64_t in = (shapes[s][1] + block - 1) / block * block;
+        LinearShape shape = {rows[r], shapes[s][0], in, shapes[s][2]};
+        int flags = (r + w + s) % 4; // with and without a bias, added to and not
+        DType y = (r + s) % 2 ? DT_F32 : DT_BF16, plain = w == 0 ? DT_F32 : weights[w];
+        linear_run(own, LINEAR_FORWARD, &shape, DT_BF16, weights[w], y, flags);
+        linear_run(own, LINEAR_FORWARD, &shape, DT_F32, plain, DT_F32, flags);
+      }
+    }
+  }
+}
+
 // A sum that takes two ranges of the packed panel, and columns that take two.
 static void test_ranges(void) {
   static const LinearShape deep = {9, 3, 4100, 0}, wide = {10, 4099, 9, 1},
@@ -76,6 +99,7 @@ int main(void) {
   RUN(test_linear);
   RUN(test_back);
   RUN(test_quantised);
+  RUN(test_few_rows);
   if (!parity_on_cuda()) RUN(test_ranges); // of the CPU's packed panel
   return test_done();
 }

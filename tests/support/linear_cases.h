@@ -13,8 +13,14 @@ enum {
   LINEAR_BIAS = 2
 }; // LINEAR_BIAS of LINEAR_BACK_W: db is wanted
 
+// No tensor has elements between its rows, and all begin aligned.
+enum { LINEAR_DENSE = -1 };
+
+// Up to so many rows a quantised weight is never expanded.
+enum { LINEAR_FEW = 16 };
+
 typedef struct LinearShape {
-  int64_t rows, out, in, pad; // R, N, K; elements between rows
+  int64_t rows, out, in, pad; // R, N, K; elements between rows, or LINEAR_DENSE
 } LinearShape;
 
 // f: x, dy, bias; w: the weight; y: of LINEAR_FORWARD's output and LINEAR_BACK_W's dw and db.
