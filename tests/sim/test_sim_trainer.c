@@ -341,7 +341,8 @@ static void a_step_waits_for_nothing(void) {
     waits[many] = sim->host_waits();
     // Loss and norm are fetched when all of the step has been queued: the two that are left.
     EXPECT(waits[many] <= 2 * (FEW - 1), "%lld waits in %d steps", (long long)waits[many], FEW - 1);
-    if (many) EXPECT(sim->overlapped() > 0, "no copy of a next batch overlaps with kernels");
+    if (many && sim_module_simulated())
+      EXPECT(sim->overlapped() > 0, "no copy of a next batch overlaps with kernels");
     sim_module_expect_clean();
     close_fixture(f);
   }
@@ -363,8 +364,9 @@ static void the_plan_is_the_device_s(void) {
       if (line->on_device && !measured) planned += line->bytes;
     }
     run_steps(f, 0, 1);
-    EXPECT(sim->device_bytes() - before == planned, "%s: %lld bytes are planned, %lld handed out",
-           form_names[form], (long long)planned, (long long)(sim->device_bytes() - before));
+    EXPECT(sim->device_bytes() - before == planned || !sim_module_simulated(),
+           "%s: %lld bytes are planned, %lld handed out", form_names[form], (long long)planned,
+           (long long)(sim->device_bytes() - before));
     close_fixture(f);
     EXPECT(sim->device_bytes() == before, "%lld bytes are not given back",
            (long long)(sim->device_bytes() - before));
