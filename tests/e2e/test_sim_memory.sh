@@ -8,12 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 . tests/e2e/train_lib.sh
 infer=$VMA_BIN/vma-infer
-module=$VMA_BUILD/tests/libvma_cuda_sim.so
-if [ ! -e "$module" ]; then
-  echo "SKIP: no CUDA toolkit: there is no simulated device in this build"
-  exit 77
-fi
-export VMA_CUDA_MODULE=$module VMA_SIM_EXIT=1
+on_device "$VMA_BUILD/tests/libvma_cuda_sim.so"
 
 tiny_model tiny mha
 counting_data

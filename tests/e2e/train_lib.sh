@@ -51,3 +51,13 @@ wait_until() {
 # has_lines FILE N
 has_lines() { [ -f "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
 gone() { [ ! -e "$1" ]; }
+
+# on_device MODULE: programs take their GPU from MODULE, and fail on any report of a simulated one. Skips the test where
+# the module was not built.
+on_device() {
+  if [ ! -e "$1" ]; then
+    echo "SKIP: no CUDA toolkit: there is no simulated device in this build"
+    exit 77
+  fi
+  export VMA_CUDA_MODULE=$1 VMA_SIM_EXIT=1
+}

@@ -3,6 +3,7 @@
 // of its kernels, for each architecture that it is given. Exit status 1 and one line where it does
 // not.
 #include "sim_fatbin.h"
+#include "sim_host_stubs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,14 +17,6 @@ static int n_kernels, n_variables;
 
 // ---- what host stubs call ----
 
-void **__cudaRegisterFatBinary(void *fat_binary);
-void __cudaRegisterFatBinaryEnd(void **handle);
-void __cudaUnregisterFatBinary(void **handle);
-char __cudaInitModule(void **handle);
-void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name,
-                            int limit, void *tid, void *bid, void *block, void *grid, int *warp);
-void __cudaRegisterVar(void **handle, char *host, char *device, const char *name, int external,
-                       size_t bytes, int constant, int global);
 unsigned __cudaPushCallConfiguration(void);
 int __cudaPopCallConfiguration(void), __cudaGetKernel(void), __cudaLaunchKernel(void),
     cudaLaunchKernel(void);

@@ -3,6 +3,7 @@
 // launches, kernels' attributes and occupancy, variables of kernel files.
 #include "sim_fatbin.h"
 #include "sim_graph.h"
+#include "sim_host_stubs.h"
 #include "sim_memory.h"
 
 #include <cuda_occupancy.h>
@@ -38,14 +39,6 @@ static int n_functions, n_variables;
 
 // ---- registration ----
 
-void **__cudaRegisterFatBinary(void *wrapper);
-void __cudaRegisterFatBinaryEnd(void **handle);
-void __cudaUnregisterFatBinary(void **handle);
-char __cudaInitModule(void **handle);
-void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name,
-                            int limit, void *tid, void *bid, void *block, void *grid, int *warp);
-void __cudaRegisterVar(void **handle, char *host, char *device, const char *name, int external,
-                       size_t bytes, int constant, int global);
 unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared, void *stream);
 cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared, void *stream);
 cudaError_t __cudaGetKernel(cudaKernel_t *out, const void *host);
