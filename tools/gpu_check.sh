@@ -43,8 +43,8 @@ no_gpu() {
   exit 2
 }
 
-# Before anything is built: nodes that NVIDIA's driver makes, or Windows' for it.
-if [ -z "${VMA_GPU_MODULE:-}" ] && [ ! -e /dev/nvidiactl ] && [ ! -e /dev/nvidia0 ] && [ ! -e /dev/dxg ]; then
+# Before anything is built.
+if [ -z "${VMA_GPU_MODULE:-}" ] && ! setup_has_driver; then
   no_gpu "there is no NVIDIA driver (no /dev/nvidiactl); go to a node that has one, or ask the scheduler (--gres=gpu:1)"
 fi
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # From a fresh clone to a fine-tuned model that answers: installs what is missing, builds, fetches a small real model
 # (SmolLM2-135M-Instruct), LoRA-tunes it on the biomedical questions in data/samples, and asks it one of the kind before
-# and after. About eight minutes on two cores, a GPU is not needed. A second run takes what is there.
+# and after. About eight minutes on two cores; a GPU is not needed, and used where its driver and nvcc are. A second run
+# takes what is there.
 #
 #   tools/quickstart.sh [--fresh] [key=value ...]
 #
@@ -12,6 +13,8 @@
 # Environment:
 #   VMA_MODEL     another model: a GGUF file or a Hugging Face folder of the LLaMA family
 #   VMA_QUESTION  another question
+#   VMA_GPU       yes or no: whether the GPU's part is built. Default: where the driver is loaded and nvcc is there;
+#                 "yes" is for building on a machine without GPU what runs on one with
 #
 # Everything is written under build/. What the tuned model says is no medical advice.
 set -euo pipefail
@@ -47,7 +50,10 @@ mapfile -t packages < <(
 setup_install "${packages[@]}"
 
 setup_step "2. Build"
-setup_build release vma-train vma-infer
+setup_configure release
+targets=(vma-train vma-infer)
+if setup_wants_module build; then targets+=(vma_cuda); fi
+setup_make release "${targets[@]}"
 
 setup_step "3. Model"
 if [ -n "${VMA_MODEL:-}" ]; then

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by tools/quickstart.sh and tools/check.sh: what has to be on the machine, and how it gets there.
+# Sourced by tools/quickstart.sh, tools/check.sh and tools/gpu_check.sh: what has to be on the machine, and how it gets there.
 # The caller is at the top of the tree and has "set -euo pipefail" on.
 
 SETUP_MODEL_FILE=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -89,12 +89,9 @@ setup_install() {
   fi
 }
 
-# setup_build PRESET [TARGET...]: configures and builds; the output goes to build/PRESET.log and is shown on failure.
-setup_build() {
+# setup_configure PRESET: the output goes to build/PRESET.log and is shown on failure.
+setup_configure() {
   local preset=$1 log=build/$1.log
-  shift
-  local -a targets=()
-  if [ $# -gt 0 ]; then targets=(--target "$@"); fi
   mkdir -p build
   if ! cmake --preset "$preset" >"$log" 2>&1; then
     tail -n 30 "$log" >&2
@@ -102,11 +99,55 @@ setup_build() {
   fi
   # The table of what was found.
   sed -n '/what was found/,/^-- /{/^  /p}' "$log"
+}
+
+# setup_make PRESET [TARGET...]: builds what is configured.
+setup_make() {
+  local preset=$1 log=build/$1.log
+  shift
+  local -a targets=()
+  if [ $# -gt 0 ]; then targets=(--target "$@"); fi
   if ! cmake --build --preset "$preset" "${targets[@]}" >>"$log" 2>&1; then
     grep -E -A 12 'FAILED|error|warning' "$log" | head -n 60 >&2 || true
     setup_fail "the build failed ($log has it all)"
   fi
   tail -n 1 "$log"
+}
+
+# setup_build PRESET [TARGET...]: both.
+setup_build() {
+  setup_configure "$1"
+  setup_make "$@"
+}
+
+# setup_has_driver [FOLDER]: whether NVIDIA's driver is loaded: it makes these nodes, Windows' Linux has its own.
+setup_has_driver() {
+  local dev=${1:-/dev}
+  [ -e "$dev/nvidiactl" ] || [ -e "$dev/nvidia0" ] || [ -e "$dev/dxg" ]
+}
+
+# setup_wants_module BUILD [DEV]: whether the CUDA module (target vma_cuda) is to be built in that configured folder,
+# said in one line: where nvcc was found and the driver is loaded, or where VMA_GPU=yes asks for it.
+setup_wants_module() {
+  local found=no gpu=${VMA_GPU:-}
+  if grep -q '^build vma_cuda: ' "$1/build.ninja"; then found=yes; fi
+  case $gpu in
+    yes | no) ;;
+    '') if setup_has_driver "${2:-/dev}"; then gpu=driver; fi ;;
+    *) setup_fail "VMA_GPU is \"$gpu\": give yes or no" ;;
+  esac
+  case $gpu,$found in
+    yes,no) setup_fail "VMA_GPU=yes, but there is no CUDA toolkit of 12.4 or newer here: nvcc has to be in PATH" ;;
+    yes,yes) setup_say "VMA_GPU=yes: the GPU's part is built too." ;;
+    no,*) setup_say "VMA_GPU=no: built for the CPU only." ;;
+    driver,yes) setup_say "A GPU's driver and nvcc are here: the GPU's part is built too (VMA_GPU=no leaves it out)." ;;
+    driver,no)
+      setup_say "A GPU's driver is here, but no CUDA toolkit of 12.4 or newer (nvcc in PATH): built for the CPU only."
+      ;;
+    ,yes) setup_say "nvcc is here, but no GPU's driver: built for the CPU only (VMA_GPU=yes builds the GPU's part too)." ;;
+    ,no) setup_say "No GPU's driver and no nvcc here: built for the CPU only." ;;
+  esac
+  case $gpu,$found in yes,yes | driver,yes) true ;; *) false ;; esac
 }
 
 setup_model_is_good() {
