@@ -80,7 +80,8 @@ decode_keys(Running<8 * X> (&a)[R], const float (&q)[R][8 * X], const Rows<const
 #pragma unroll
     for (int p = 0; p < X; p++) {
       float part[8];
-      load_some<8>(part, k.at(at[u], column + lane_column + p * 8 * G), left - p * 8 * G, wide);
+      load_some<8, true>(part, k.at(at[u], column + lane_column + p * 8 * G), left - p * 8 * G,
+                         wide);
 #pragma unroll
       for (int c = 0; c < 8; c++) x[u][p * 8 + c] = part[c];
     }
@@ -119,7 +120,8 @@ decode_keys(Running<8 * X> (&a)[R], const float (&q)[R][8 * X], const Rows<const
 #pragma unroll
     for (int p = 0; p < X; p++) {
       float part[8];
-      load_some<8>(part, v.at(at[u], column + lane_column + p * 8 * G), left - p * 8 * G, wide);
+      load_some<8, true>(part, v.at(at[u], column + lane_column + p * 8 * G), left - p * 8 * G,
+                         wide);
 #pragma unroll
       for (int r = 0; r < R; r++) {
 #pragma unroll
@@ -203,7 +205,7 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 1)
       for (int p = 0; p < X; p++) {
         float part[8];
         int c0 = lane_column + p * 8 * G;
-        load_some<8>(part, q.at(row[r], (int64_t)head[r] * width + c0), width - c0, wide);
+        load_some<8, true>(part, q.at(row[r], (int64_t)head[r] * width + c0), width - c0, wide);
 #pragma unroll
         for (int c = 0; c < 8; c++) {
           own[r][p * 8 + c] = part[c];

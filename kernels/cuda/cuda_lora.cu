@@ -115,7 +115,7 @@ template <typename T> struct Result {
 // Grid: tiles of columns, tiles of rows, pieces of the depth.
 // budget: product_kernel registers=80 shared=17024
 template <int TN, typename L, bool LD, typename R, bool RD, typename T>
-static __global__ void __launch_bounds__(LORA_THREADS)
+static __global__ void __launch_bounds__(LORA_THREADS, 3)
     product_kernel(Operand<L, LD> left, Operand<R, RD> right, Result<T> result, int64_t depth,
                    int64_t piece_depth) {
   enum { PL = LORA_TM + 1, PR = TN + 4, QUADS = TN / 4, STEP = LORA_THREADS / QUADS };
@@ -127,7 +127,8 @@ static __global__ void __launch_bounds__(LORA_THREADS)
   int64_t to = depth - from < piece_depth ? depth : from + piece_depth;
   int column = threadIdx.x % QUADS * 4, row = threadIdx.x / QUADS;
   float sum[MR][4] = {};
-  for (int64_t d0 = from; d0 < to; d0 += LORA_DEPTH) {
+  int64_t d0 = from;
+  do { // with no depth at all the tiles are zeros
     fill_tile<LORA_TM, PL>(left_tile, left, m0, d0, to);
     fill_tile<TN, PR>(right_tile, right, n0, d0, to);
     __syncthreads();
@@ -144,7 +145,7 @@ static __global__ void __launch_bounds__(LORA_THREADS)
       }
     }
     __syncthreads();
-  }
+  } while ((d0 += LORA_DEPTH) < to);
 #pragma unroll
   for (int i = 0; i < MR; i++) result.quad(sum[i], m0 + row + i * STEP, n0 + column, blockIdx.z);
 }
@@ -159,7 +160,9 @@ static __global__ void gradient_kernel(Rows<float> out, const float *partials, i
   if (i >= width * rank) return;
   int64_t w = transposed ? i % width : i / rank, j = transposed ? i / width : i % rank;
   float sum = 0.0f;
-  for (int64_t p = 0; p < pieces; p++) sum += partials[(p * width + w) * rank + j];
+  int64_t p = 0; // there is one at least
+  do sum += partials[(p * width + w) * rank + j];
+  while (++p < pieces);
   float *at = transposed ? out.row(j) + w : out.row(w) + j;
   *at += factor * sum;
 }

@@ -19,7 +19,9 @@ static __global__ void column_partials_kernel(float *partials, Rows<F> x, int64_
   if (c >= cols) return;
   int64_t first = (int64_t)blockIdx.y * CUDA_SUM_ROWS, end = min(first + CUDA_SUM_ROWS, rows);
   float sum = 0;
-  for (int64_t r = first; r < end; r++) sum += load_f32(x.at(r, c));
+  int64_t r = first; // there is one at least
+  do sum += load_f32(x.at(r, c));
+  while (++r < end);
   partials[blockIdx.y * cols + c] = sum;
 }
 
@@ -30,7 +32,9 @@ static __global__ void column_sums_kernel(F *out, const float *partials, int64_t
   int64_t c = global_thread();
   if (c >= cols) return;
   float sum = 0;
-  for (int64_t i = 0; i < n; i++) sum += partials[i * cols + c];
+  int64_t i = 0; // there is one at least
+  do sum += partials[i * cols + c];
+  while (++i < n);
   store_f32(out + c, load_f32(out + c) + sum);
 }
 
@@ -138,10 +142,11 @@ static __global__ void norm_back_w_kernel(float *partials, Rows<F> dy, Rows<F> z
   if (c >= cols) return;
   int64_t first = (int64_t)blockIdx.y * CUDA_SUM_ROWS, end = min(first + CUDA_SUM_ROWS, rows);
   float sum = 0;
-  for (int64_t r = first; r < end; r++) {
+  int64_t r = first; // there is one at least
+  do {
     float m = mean != NULL ? mean[r] : 0.0f;
     sum = fmaf(load_f32(dy.at(r, c)), (load_f32(z.at(r, c)) - m) * rstd[r], sum);
-  }
+  } while (++r < end);
   partials[blockIdx.y * cols + c] = sum;
 }
 

@@ -95,7 +95,7 @@ static __global__ void adam_step_kernel(AdamStep *out, const float *clip, const 
 // master NULL: w itself is what is updated, and f32.
 // budget: adamw_kernel registers=40 shared=0
 template <typename W, typename G>
-static __global__ void __launch_bounds__(OPTIM_THREADS)
+static __global__ void __launch_bounds__(OPTIM_THREADS, 6)
     adamw_kernel(W *w, float *master, float *m, float *v, const G *g, const AdamStep *shared_step,
                  int64_t count, float beta1, float beta2, float first_share, float second_share,
                  float eps, bool wide) {
@@ -107,7 +107,8 @@ static __global__ void __launch_bounds__(OPTIM_THREADS)
   load_some(grad, g + from, n, wide);
   load_some(first, m + from, n, wide);
   load_some(second, v + from, n, wide);
-  if (master != NULL) {
+  bool mastered = sizeof(W) < sizeof(float) || master != NULL; // bf16 always
+  if (mastered) {
     load_some(p, master + from, n, wide);
   } else {
     load_some(p, w + from, n, wide);
@@ -121,7 +122,7 @@ static __global__ void __launch_bounds__(OPTIM_THREADS)
   }
   store_some(m + from, first, n, wide);
   store_some(v + from, second, n, wide);
-  if (master != NULL) store_some(master + from, p, n, wide);
+  if (mastered) store_some(master + from, p, n, wide);
   store_some(w + from, p, n, wide); // a bf16 weight is its master rounded
 }
 

@@ -45,11 +45,12 @@ static __global__ void embedding_back_kernel(Rows<T> dtable, Rows<F> dy, const i
   for (int64_t i = 0; i < r && first; i += 32) first = rows_with(id, ids, i, r) == 0;
   if (!first) return; // the whole block: it hangs on r alone
   float sum = c < cols ? load_f32(dtable.at(id, c)) : 0.0f;
-  for (int64_t i = r; i < rows; i += 32) {
+  int64_t i = r;
+  do {
     for (unsigned mask = rows_with(id, ids, i, rows); mask != 0; mask &= mask - 1) {
       if (c < cols) sum += load_f32(dy.at(i + __ffs((int)mask) - 1, c));
     }
-  }
+  } while ((i += 32) < rows);
   if (c < cols) store_f32(dtable.at(id, c), sum);
 }
 
@@ -104,11 +105,10 @@ static void cuda_embedding(Backend *be, Tensor y, Tensor table, Tensor ids) {
                      (int)table.dtype, (const int32_t *)ids.data, y.cols));
 }
 
-template <typename T>
+template <typename T, typename F>
 static void embedding_back(CudaBackend *cuda, Tensor dtable, Tensor dy, Tensor ids) {
-  CUDA_F(dy.dtype, "embedding_back",
-         CUDA_LAUNCH(cuda, (embedding_back_kernel<T, F>), grid_of(dy), BLOCK, 0, rows_of<T>(dtable),
-                     rows_of<F>(dy), (const int32_t *)ids.data, dy.rows, dy.cols));
+  CUDA_LAUNCH(cuda, (embedding_back_kernel<T, F>), grid_of(dy), BLOCK, 0, rows_of<T>(dtable),
+              rows_of<F>(dy), (const int32_t *)ids.data, dy.rows, dy.cols);
 }
 
 static void cuda_embedding_back_acc(Backend *be, Tensor dtable, Tensor dy, Tensor ids) {
@@ -117,9 +117,9 @@ static void cuda_embedding_back_acc(Backend *be, Tensor dtable, Tensor dy, Tenso
   CUDA_OP(cuda, "embedding_back_acc", CUDA_UPDATE(dtable), CUDA_READ(dy), CUDA_READ(ids));
   if (tensor_count(dy) == 0) return;
   if (dtable.dtype == DT_F32) {
-    embedding_back<float>(cuda, dtable, dy, ids);
-  } else {
-    embedding_back<__nv_bfloat16>(cuda, dtable, dy, ids);
+    CUDA_F(dy.dtype, "embedding_back_acc", embedding_back<float, F>(cuda, dtable, dy, ids));
+  } else { // then dy too is bf16
+    embedding_back<__nv_bfloat16, __nv_bfloat16>(cuda, dtable, dy, ids);
   }
 }
 

@@ -91,14 +91,13 @@ __device__ __forceinline__ double weight_of(float x, float most, float temperatu
   return exp((double)(x - most) / (double)temperature);
 }
 
-// s[i] = the sum over the values whose key is at least floor and at least t[i]: of weights, or of
-// ones.
-__device__ __forceinline__ void sums_from(double (&s)[3], const Choice &row, uint32_t floor,
-                                          const uint32_t (&t)[3], bool count) {
+// s[i] = the sum over the values whose key is at least t[i], which ascend: of weights, or of ones.
+__device__ __forceinline__ void sums_from(double (&s)[3], const Choice &row, const uint32_t (&t)[3],
+                                          bool count) {
   double own[3] = {0.0, 0.0, 0.0};
   for (int64_t i = threadIdx.x; i < row.cols; i += CHOICE_THREADS) {
     uint32_t key = key_of(row.values[i]);
-    if (key < floor || key < t[0]) continue;
+    if (key < t[0]) continue;
     double w = count ? 1.0 : row.weights[i];
     own[0] += w;
     own[1] += key >= t[1] ? w : 0.0;
@@ -111,8 +110,8 @@ __device__ __forceinline__ void sums_from(double (&s)[3], const Choice &row, uin
 
 // The largest key t for which t <= sure or the sum from t on is enough: at least `goal`, or more
 // than it (`beyond`).
-__device__ __forceinline__ uint32_t search(const Choice &row, uint32_t floor, uint32_t sure,
-                                           double goal, bool beyond, bool count) {
+__device__ __forceinline__ uint32_t search(const Choice &row, uint32_t sure, double goal,
+                                           bool beyond, bool count) {
   uint32_t key = 0;
 #pragma unroll 1
   for (int shift = 30; shift >= 0; shift -= 2) {
@@ -120,7 +119,7 @@ __device__ __forceinline__ uint32_t search(const Choice &row, uint32_t floor, ui
     double s[3];
 #pragma unroll
     for (int k = 0; k < 3; k++) t[k] = key + ((uint32_t)(k + 1) << shift);
-    sums_from(s, row, floor, t, count);
+    sums_from(s, row, t, count);
 #pragma unroll
     for (int k = 0; k < 3; k++) {
       bool enough = beyond ? s[k] > goal : s[k] >= goal;
@@ -182,19 +181,19 @@ __device__ __forceinline__ Kept keep(const Choice &row, float most, float temper
                                      int32_t top_k, float top_p) {
   Kept kept = {0, 0.0, 0.0};
   uint32_t floor = 0;
-  if (top_k > 0 && top_k < row.cols) floor = search(row, 0, 0, (double)top_k, false, true);
+  if (top_k > 0 && top_k < row.cols) floor = search(row, 0, (double)top_k, false, true);
   kept.key = floor;
   double s[3], n[3], goal = 0.0;
   if (top_p < 1.0f) {
     const uint32_t all[3] = {floor, floor, floor};
-    sums_from(s, row, floor, all, false);
+    sums_from(s, row, all, false);
     goal = (double)top_p * s[0];
-    uint32_t most_key = key_of(most), key = search(row, floor, floor, goal, false, false);
+    uint32_t most_key = key_of(most), key = search(row, floor, goal, false, false);
     kept.key = key < most_key ? key : most_key;
   }
   const uint32_t edge[3] = {kept.key, kept.key + 1, kept.key + 1};
-  sums_from(s, row, floor, edge, false);
-  sums_from(n, row, floor, edge, true);
+  sums_from(s, row, edge, false);
+  sums_from(n, row, edge, true);
   kept.ties = n[0] - n[1];
   kept.total = s[0];
   if (top_p < 1.0f) {
@@ -210,10 +209,10 @@ __device__ __forceinline__ Kept keep(const Choice &row, float most, float temper
 __device__ __forceinline__ void find_kept(int32_t *found, const Choice &row, const Kept &kept,
                                           float most, float temperature, double u) {
   double at = u * kept.total, s[3], n[3];
-  uint32_t key = search(row, kept.key, kept.key, at, true, false);
+  uint32_t key = search(row, kept.key, at, true, false);
   const uint32_t edge[3] = {key, key + 1, key + 1};
-  sums_from(s, row, kept.key, edge, false);
-  sums_from(n, row, kept.key, edge, true);
+  sums_from(s, row, edge, false);
+  sums_from(n, row, edge, true);
   double ties = key == kept.key ? kept.ties : n[0] - n[1];
   double rank = floor((at - s[1]) / weight_of(value_of(key), most, temperature));
   if (!(rank >= 0.0)) rank = 0.0;
@@ -323,7 +322,8 @@ static __global__ void __launch_bounds__(CHOICE_THREADS)
     sum += exp((double)(load_f32(x + i) - most));
   float log_sum = (float)log(block_sum_f64(sum, sum_slots));
   Best last = {INFINITY, -1};
-  for (int64_t k = 0; k < keep; k++) {
+  int64_t k = 0;
+  do { // there is one at least
     Best best = best_none();
     for (int64_t i = threadIdx.x; i < cols; i += CHOICE_THREADS) {
       float log_prob = load_f32(x + i) - most - log_sum;
@@ -336,7 +336,7 @@ static __global__ void __launch_bounds__(CHOICE_THREADS)
       ids[beam * keep + k] = last.index == INT32_MAX ? -1 : last.index;
     }
     __syncthreads(); // the slots are free again
-  }
+  } while (++k < keep);
 }
 
 // A text's lists into one. The place in all of them decides ties: lowest beam, then id.
@@ -349,7 +349,8 @@ static __global__ void __launch_bounds__(MERGE_THREADS)
   list_scores += text * n;
   list_ids += text * n;
   Best last = {INFINITY, -1};
-  for (int64_t k = 0; k < keep; k++) {
+  int64_t k = 0;
+  do { // there is one at least
     Best best = best_none();
     for (int64_t i = threadIdx.x; i < n; i += MERGE_THREADS) {
       Best here = {list_scores[i], (int32_t)i};
@@ -363,7 +364,7 @@ static __global__ void __launch_bounds__(MERGE_THREADS)
       ids.row(text)[k] = there ? list_ids[last.index] : -1;
     }
     __syncthreads(); // the slots are free again
-  }
+  } while (++k < keep);
 }
 
 // ---- the ops ----

@@ -68,6 +68,7 @@ static void add_sample(ParityCase *c, const SampleForm *form, DType dtype, int f
     parity_set(c->tensors[penalty].t, 0, r, (double)o->repetition_penalty);
     for (int64_t i = 0; i < width; i++) // some twice, some outside
       parity_set(c->tensors[seen].t, r, i, (double)((i * i * 5 + r) % (form->vocab + 2) - 1));
+    parity_set(c->tensors[seen].t, r, 0, r % 2 ? 1e6 : r % 4 ? -1e6 : r); // far outside
     for (int64_t v = 0; form->ties && v < form->vocab; v++)
       parity_set(c->tensors[logits].t, r, v, (double)((v * 7 + r) % 5) - 2);
   }
@@ -204,6 +205,7 @@ static void test_beam(void) {
       for (int64_t r = 0; r < all; r++) {
         for (int64_t k = 0; k < width; k++)
           parity_set(c.tensors[seen].t, r, k, (double)((k * 3 + r) % form->vocab));
+        parity_set(c.tensors[seen].t, r, 0, r % 2 ? 1e6 : r % 4 ? -1e6 : r); // far outside
       }
       parity_add_i32(&c, "lengths", NULL, all, width + 1);
       int penalty = parity_add(&c, "penalty", PARITY_IN, DT_F32, 1, all, 0, 1);

@@ -24,6 +24,11 @@ static const Shape shapes[] = {
     {65, 34, 67, 17, 0, 0.3f, true, true, true, true},
     {3, 21, 30, 130, 2, 0, false, true, true, true},
     {1100, 21, 10, 4, 0, 0.2f, true, true, true, true},
+    // One column more than a multiple of 4, and of the tiles, on each side; and two.
+    {65, 33, 65, 17, 1, 0.1f, true, true, true, true},
+    {33, 65, 33, 65, 0, 0, false, true, true, true},
+    {66, 37, 69, 5, 0, 0.1f, true, true, true, true},
+    {33, 66, 34, 18, 2, 0, false, true, true, true},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 

@@ -82,8 +82,9 @@ static void call_adamw(Backend *be, const Tensor *t, const void *user) {
 static void test_adamw(void) {
   static const AdamForm forms[] = {{DT_F32, DT_F32, false, true}, {DT_F32, DT_BF16, false, true},
                                    {DT_BF16, DT_F32, true, true}, {DT_BF16, DT_BF16, true, true},
-                                   {DT_F32, DT_F32, true, true},  {DT_F32, DT_F32, false, false}};
-  for (int k = 0; k < 6; k++) {
+                                   {DT_F32, DT_F32, true, true},  {DT_F32, DT_F32, false, false},
+                                   {DT_F32, DT_BF16, true, true}};
+  for (int k = 0; k < 7; k++) {
     for (int s = 0; s < N_SHAPES; s++) {
       const int64_t *d = shapes[s];
       int64_t n = d[0] * d[1];

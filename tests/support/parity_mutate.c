@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TRIES = 6 };                // of a mutant, each in a case that it changes
+enum { TRIES = 24 };               // of a mutant, each in a case that it changes
 enum { SURVIVED = 50, CAUGHT };    // exit codes; all others are a crash: caught
 static const double SLOW = 0.5;    // a case of more seconds mutates only what no other case has
 static const double PATIENCE = 20; // times the case's own seconds, then a mutant hangs: caught
