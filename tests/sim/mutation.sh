@@ -9,7 +9,7 @@
 #   mutation.sh --programs "loss norm" BUILD   with the cases of those parity programs only
 #
 # A point counts once for each instance of a template. It survives where the cases pass without it, or where no case would
-# have done anything else without it ("idle"). A survivor must be explained in tests/sim/mutation_survivors.txt, whose lines are "kernel <tab> file:line <tab> kind <tab> reason". Fails where one is not,
+# have done anything else without it ("idle"). A survivor must be explained in tests/sim/mutation_survivors.txt, whose lines are "kernel | file:line | kind | reason". Fails where one is not,
 # and, if every point was tried, where an explained one no longer survives or fewer than 95 % are caught.
 set -euo pipefail
 sample=1 seed=0 kernel='' only='' least=''
@@ -76,7 +76,7 @@ paste "$folder/even" "$folder/odd" | awk -F'\t' -v OFS='\t' '{
 
 awk -F'\t' -v sample="$sample" -v part="$kernel$only" -v least="$least" '
   FILENAME ~ /files$/ { file[$1] = $2; next }
-  FILENAME ~ /survivors.txt$/ { if ($0 !~ /^#/ && NF >= 4) reason[$2 FS $1 FS $3] = 1; next }
+  FILENAME ~ /survivors.txt$/ { if ($0 !~ /^#/ && split($0, w, " [|] ") >= 4) reason[w[2] FS w[1] FS w[3]] = 1; next }
   {
     row = sprintf("%-28s %-14s", $2 in file ? file[$2] : "?", $4)
     points[row]++; all++
@@ -99,9 +99,9 @@ awk -F'\t' -v sample="$sample" -v part="$kernel$only" -v least="$least" '
       for (i = 1; i <= place[2]; i++) if ((getline text < ("kernels/cuda/" place[1])) <= 0) break
       close("kernels/cuda/" place[1])
       sub(/^ */, "", text)
-      printf "not explained: %s\t%s\t%s\t(%s, in %d instances)\t%s\n", at[2], at[1], at[3], at[4], count[k], text | "sort -k3"
+      printf "not explained: %s | %s | %s | (%s, in %d instances) %s\n", at[2], at[1], at[3], at[4], count[k], text | "sort -t: -k2"
     }
-    close("sort -k3")
+    close("sort -t: -k2")
     bad = open > 0 || all == 0
     if (sample == 1 && part == "") {
       for (key in reason)
