@@ -27,46 +27,45 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   int head = blockIdx.y;
   int64_t column = (int64_t)head * width, kv_column = (int64_t)(head / view.group) * width;
   float *query = queries + warp * width;
-  for (int c = lane; c < width; c += 32) query[c] = load_f32(q.row(row) + column + c);
+  head_to_shared<F, N>(query, q.row(row) + column, width);
   __syncwarp();
-  int s = sequence_of(view.cu_q, view.seqs, row), i = 0, n = 0;
+  int s = sequence_of(view.cu_q, view.seqs, row), i = 0, n = 0, own[N];
   if (s >= 0) {
     i = (int)(row - view.cu_q[s]);
     n = visible_keys(view, s, i);
   }
+  lane_columns(own, width);
   float most = -INFINITY, sum = 0.0f, out[N] = {};
+#pragma unroll 1
   for (int j0 = 0; j0 < n; j0 += 32) {
-    int j = j0 + lane, some = min(n - j0, 32);
-    float score = -INFINITY;
-    int64_t at = 0;
-    if (j < n) {
-      at = key_row(view, s, j);
-      score = view.scale * head_dot(query, k.row(at) + kv_column, width);
-      if (view.buckets > 0)
-        score += load_f32(bias.row(bias_bucket(view, offset_of(view, s) + i - j)) + head);
-    }
+    int j = min(j0 + lane, n - 1); // lanes behind the last key take it again, with weight 0
+    int64_t at = key_row(view, s, j);
+    float score = view.scale * head_dot(query, k.row(at) + kv_column, width);
+    if (view.buckets != 0)
+      score += load_f32(bias.row(bias_bucket(view, offset_of(view, s) + i - j)) + head);
     float top = fmaxf(most, warp_max(score));
     float shrink = top == -INFINITY ? 0.0f : expf(most - top);
-    float p = top == -INFINITY || j >= n ? 0.0f : expf(score - top);
+    float p = top == -INFINITY || j0 + lane >= n ? 0.0f : expf(score - top);
     most = top;
     sum = sum * shrink + warp_sum(p);
 #pragma unroll
     for (int x = 0; x < N; x++) out[x] *= shrink;
-    for (int t = 0; t < some; t++) {
-      float share = __shfl_sync(0xffffffffu, p, t);
-      const F *value = v.row(__shfl_sync(0xffffffffu, at, t)) + kv_column;
+    int t = 0;
+#pragma unroll 1
+    do {
 #pragma unroll
-      for (int x = 0; x < N; x++) {
-        int c = lane + 32 * x;
-        if (c < width) out[x] = fmaf(share, load_f32(value + c), out[x]);
+      for (int u = 0; u < heads_at_once<N>(); u++) {
+        float share = __shfl_sync(0xffffffffu, p, t + u);
+        add_head(out, share, v.row(__shfl_sync(0xffffffffu, at, t + u)) + kv_column, own);
       }
-    }
+      t += heads_at_once<N>();
+    } while (t < min(n - j0, 32));
   }
   float inverse = sum > 0.0f ? 1.0f / sum : 0.0f;
 #pragma unroll
   for (int x = 0; x < N; x++) {
     int c = lane + 32 * x;
-    if (c < width) store_f32(o.row(row) + column + c, out[x] * inverse);
+    if (has_column<N>(x) || c < width) store_f32(o.row(row) + column + c, out[x] * inverse);
   }
   if (lse.data != NULL && lane == 0) lse.row(row)[head] = n > 0 ? most + logf(sum) : -INFINITY;
 }

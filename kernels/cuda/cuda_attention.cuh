@@ -46,16 +46,16 @@ static inline AttentionView attention_view(const AttentionArgs *a) {
 
 // The sequence whose rows [starts[s], starts[s + 1]) hold `row`, or -1.
 __device__ __forceinline__ int sequence_of(const int32_t *starts, int seqs, int64_t row) {
-  if (seqs == 0 || row < starts[0] || row >= starts[seqs]) return -1;
-  int low = 0, high = seqs; // starts[low] <= row < starts[high]
-  while (high - low > 1) {
+  int low = 0, high = seqs + 1; // of the starts, so many are <= row: low .. high
+#pragma unroll 1
+  do {
     int middle = (low + high) / 2;
     if (starts[middle] <= row)
-      low = middle;
+      low = middle + 1;
     else
       high = middle;
-  }
-  return low;
+  } while (low < high);
+  return low <= seqs ? low - 1 : -1;
 }
 
 __device__ __forceinline__ int key_count(const AttentionView &v, int s) {
@@ -80,18 +80,73 @@ __device__ __forceinline__ int64_t key_row(const AttentionView &v, int s, int j)
 // attention_bias_bucket of the host, operation by operation.
 __device__ __forceinline__ int bias_bucket(const AttentionView &v, int distance) {
   int exact = v.buckets / 2, n = max(distance, 0);
-  if (n < exact) return n;
-  float ratio = logf((float)n / (float)exact);
+  float ratio = logf((float)max(n, exact) / (float)exact);
   int large = exact + (int)__fmul_rn(ratio / v.bias_log, (float)(v.buckets - exact));
-  return min(large, v.buckets - 1);
+  return n < exact ? n : min(large, v.buckets - 1);
+}
+
+// ---- a warp's row of a head: lane l has columns l, l + 32, ..., N of them where it is wide ----
+
+// Whether column 32 x + lane is one of every head that the instance of N columns a lane is for
+// (CUDA_BY_WIDTH).
+template <int N> __device__ __forceinline__ constexpr bool has_column(int x) {
+  return 32 * x + 32 <= 8 + (N == 2 ? 0 : N == 4 ? 64 : 128);
+}
+
+// A lane's columns; behind the last column the last one, which is read once more in vain.
+template <int N> __device__ __forceinline__ void lane_columns(int (&column)[N], int width) {
+#pragma unroll
+  for (int x = 0; x < N; x++) column[x] = min((int)(threadIdx.x % 32) + 32 * x, width - 1);
+}
+
+// A head's columns to shared memory.
+template <typename F, int N>
+__device__ __forceinline__ void head_to_shared(float *head, const F *row, int width) {
+  int c = threadIdx.x % 32;
+  if (has_column<N>(0) || c < width) {
+#pragma unroll 1
+    do {
+      head[c] = load_f32(row + c);
+      c += 32;
+    } while (c < width);
+  }
 }
 
 // The dot product of a head in shared memory with one in memory.
 template <typename F>
 __device__ __forceinline__ float head_dot(const float *head, const F *other, int width) {
   float sum = 0.0f;
-  for (int c = 0; c < width; c++) sum = fmaf(head[c], load_f32(other + c), sum);
+  int c = 0;
+#pragma unroll 1
+  do {
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum = fmaf(head[c + i], load_f32(other + c + i), sum);
+    c += 8;
+  } while (c < width);
   return sum;
+}
+
+// How many rows are loaded before they are added up: a divisor of 32.
+template <int N> __device__ __forceinline__ constexpr int heads_at_once(void) {
+  return N > 4 ? 1 : 4;
+}
+
+template <typename F, int N>
+__device__ __forceinline__ void add_head(float (&sum)[N], float weight, const F *row,
+                                         const int (&column)[N]) {
+#pragma unroll
+  for (int x = 0; x < N; x++) sum[x] = fmaf(weight, load_f32(row + column[x]), sum[x]);
+}
+
+// row += scale sum
+template <typename F, int N>
+__device__ __forceinline__ void store_head_acc(F *row, const float (&sum)[N], float scale,
+                                               int width) {
+#pragma unroll
+  for (int x = 0; x < N; x++) {
+    int c = threadIdx.x % 32 + 32 * x;
+    if (has_column<N>(x) || c < width) store_f32(row + c, load_f32(row + c) + scale * sum[x]);
+  }
 }
 
 void cuda_attention_back_install(Backend *be); // cuda_attention_back.cu

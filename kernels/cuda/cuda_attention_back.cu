@@ -32,53 +32,56 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   int64_t column = (int64_t)head * width, kv_column = (int64_t)(head / view.group) * width;
   float *query = shared + warp * (2 * width + view.buckets), *dout = query + width,
         *buckets = dout + width, product = 0.0f;
-  for (int c = lane; c < width; c += 32) {
-    query[c] = load_f32(q.row(row) + column + c);
-    dout[c] = load_f32(d_o.row(row) + column + c);
-    product = fmaf(dout[c], load_f32(o.row(row) + column + c), product);
+  int c = lane;
+  if (has_column<N>(0) || c < width) {
+#pragma unroll 1
+    do {
+      query[c] = load_f32(q.row(row) + column + c);
+      dout[c] = load_f32(d_o.row(row) + column + c);
+      product = fmaf(dout[c], load_f32(o.row(row) + column + c), product);
+      c += 32;
+    } while (c < width);
   }
+#pragma unroll 1
   for (int b = lane; b < view.buckets; b += 32) buckets[b] = 0.0f;
   product = warp_sum(product);
   if (lane == 0) delta[row * view.heads + head] = product;
   __syncwarp();
-  int s = sequence_of(view.cu_q, view.seqs, row), i = 0, n = 0;
+  int s = sequence_of(view.cu_q, view.seqs, row), i = 0, n = 0, own[N];
   if (s >= 0) {
     i = (int)(row - view.cu_q[s]);
     n = visible_keys(view, s, i);
   }
+  lane_columns(own, width);
   float out[N] = {}, log_sum = lse.row(row)[head];
+#pragma unroll 1
   for (int j0 = 0; j0 < n; j0 += 32) {
-    int j = j0 + lane, some = min(n - j0, 32), bucket = 0;
-    float ds = 0.0f;
-    int64_t at = 0;
-    if (j < n) {
-      at = key_row(view, s, j);
-      float score = view.scale * head_dot(query, k.row(at) + kv_column, width);
-      if (view.buckets > 0) {
-        bucket = bias_bucket(view, offset_of(view, s) + i - j);
-        score += load_f32(bias.row(bucket) + head);
-      }
-      ds = expf(score - log_sum) * (head_dot(dout, v.row(at) + kv_column, width) - product);
+    int j = min(j0 + lane, n - 1), bucket = 0; // lanes behind the last key add 0 times that one
+    int64_t at = key_row(view, s, j);
+    float score = view.scale * head_dot(query, k.row(at) + kv_column, width);
+    if (view.buckets != 0) {
+      bucket = bias_bucket(view, offset_of(view, s) + i - j);
+      score += load_f32(bias.row(bucket) + head);
     }
-    for (int t = 0; t < some; t++) {
-      float share = __shfl_sync(0xffffffffu, ds, t);
-      int to = __shfl_sync(0xffffffffu, bucket, t);
-      if (bias_sums != NULL && to % 32 == lane) buckets[to] += share;
-      const F *key = k.row(__shfl_sync(0xffffffffu, at, t)) + kv_column;
+    float dp = head_dot(dout, v.row(at) + kv_column, width),
+          ds = expf(score - log_sum) * (dp - product);
+    if (j0 + lane >= n) ds = 0.0f;
+    int t = 0;
+#pragma unroll 1
+    do {
 #pragma unroll
-      for (int x = 0; x < N; x++) {
-        int c = lane + 32 * x;
-        if (c < width) out[x] = fmaf(share, load_f32(key + c), out[x]);
+      for (int u = 0; u < heads_at_once<N>(); u++) {
+        float share = __shfl_sync(0xffffffffu, ds, t + u);
+        int to = __shfl_sync(0xffffffffu, bucket, t + u);
+        if (bias_sums != NULL && to % 32 == lane) buckets[to] += share;
+        add_head(out, share, k.row(__shfl_sync(0xffffffffu, at, t + u)) + kv_column, own);
       }
-    }
+      t += heads_at_once<N>();
+    } while (t < min(n - j0, 32));
   }
-#pragma unroll
-  for (int x = 0; x < N; x++) {
-    int c = lane + 32 * x;
-    F *to = dq.row(row) + column + c;
-    if (c < width && n > 0) store_f32(to, load_f32(to) + view.scale * out[x]);
-  }
+  store_head_acc(dq.row(row) + column, out, view.scale, width);
   if (bias_sums == NULL) return;
+#pragma unroll 1
   for (int b = lane; b < view.buckets; b += 32)
     bias_sums[(row * view.heads + head) * view.buckets + b] = buckets[b];
 }
@@ -100,49 +103,46 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   int kv_head = blockIdx.y;
   int64_t kv_column = (int64_t)kv_head * width;
   float *key = shared + warp * 2 * width, *value = key + width;
-  for (int c = lane; c < width; c += 32) {
-    key[c] = load_f32(k.row(row) + kv_column + c);
-    value[c] = load_f32(v.row(row) + kv_column + c);
-  }
+  head_to_shared<F, N>(key, k.row(row) + kv_column, width);
+  head_to_shared<F, N>(value, v.row(row) + kv_column, width);
   __syncwarp();
   // Queries from here on see the key; all do when the prefix has it.
-  int from = max(j - offset_of(view, s), 0);
+  int from = max(j - offset_of(view, s), 0), own[N];
   if (view.prefix != NULL && j < view.prefix[s]) from = 0;
+  lane_columns(own, width);
   float out_k[N] = {}, out_v[N] = {};
-  for (int head = kv_head * view.group; head < (kv_head + 1) * view.group; head++) {
+  int head = kv_head * view.group;
+#pragma unroll 1
+  do {
     int64_t column = (int64_t)head * width;
+#pragma unroll 1
     for (int i0 = from; i0 < n_q; i0 += 32) {
-      int i = i0 + lane, some = min(n_q - i0, 32);
-      float p = 0.0f, ds = 0.0f;
-      if (i < n_q) {
-        int64_t at = first + i;
-        float score = view.scale * head_dot(key, q.row(at) + column, width);
-        if (view.buckets > 0)
-          score += load_f32(bias.row(bias_bucket(view, offset_of(view, s) + i - j)) + head);
-        p = expf(score - lse.row(at)[head]);
-        ds = p * (head_dot(value, d_o.row(at) + column, width) - delta[at * view.heads + head]);
-      }
-      for (int t = 0; t < some; t++) {
-        float share = __shfl_sync(0xffffffffu, ds, t), weight = __shfl_sync(0xffffffffu, p, t);
-        const F *query = q.row(first + i0 + t) + column, *dout = d_o.row(first + i0 + t) + column;
+      int i = min(i0 + lane, n_q - 1); // lanes behind the last query add 0 times that one
+      int64_t at = first + i;
+      float score = view.scale * head_dot(key, q.row(at) + column, width);
+      if (view.buckets != 0)
+        score += load_f32(bias.row(bias_bucket(view, offset_of(view, s) + i - j)) + head);
+      float dp = head_dot(value, d_o.row(at) + column, width), p = expf(score - lse.row(at)[head]);
+      if (i0 + lane >= n_q) p = 0.0f;
+      float ds = p * (dp - delta[at * view.heads + head]);
+      int t = 0;
+#pragma unroll 1
+      do {
 #pragma unroll
-        for (int x = 0; x < N; x++) {
-          int c = lane + 32 * x;
-          if (c >= width) continue;
-          out_k[x] = fmaf(share, load_f32(query + c), out_k[x]);
-          out_v[x] = fmaf(weight, load_f32(dout + c), out_v[x]);
+        for (int u = 0; u < heads_at_once<N>(); u++) {
+          float share = __shfl_sync(0xffffffffu, ds, t + u),
+                weight = __shfl_sync(0xffffffffu, p, t + u);
+          int64_t to = first + min(i0 + t + u, n_q - 1);
+          add_head(out_k, share, q.row(to) + column, own);
+          add_head(out_v, weight, d_o.row(to) + column, own);
         }
-      }
+        t += heads_at_once<N>();
+      } while (t < min(n_q - i0, 32));
     }
-  }
-#pragma unroll
-  for (int x = 0; x < N; x++) {
-    int c = lane + 32 * x;
-    if (c >= width) continue;
-    F *to_k = dk.row(row) + kv_column + c, *to_v = dv.row(row) + kv_column + c;
-    store_f32(to_k, load_f32(to_k) + view.scale * out_k[x]);
-    store_f32(to_v, load_f32(to_v) + out_v[x]);
-  }
+    head++;
+  } while (head < (kv_head + 1) * view.group);
+  store_head_acc(dk.row(row) + kv_column, out_k, view.scale, width);
+  store_head_acc(dv.row(row) + kv_column, out_v, 1.0f, width);
 }
 
 // dbias[b, h] += the rows' sums, in order. A thread owns an element.

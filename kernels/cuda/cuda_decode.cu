@@ -64,24 +64,24 @@ template <int G, int C> static __device__ __forceinline__ void join_lanes(Runnin
   }
 }
 
-// U keys of this lane's group, the first at j and the others `step` apart, for R rows.
+// U keys of this lane's group, the first at j0 and the others `step` apart, for R rows. Behind the
+// last key, and in lanes behind the last column, the last is read once more: there q is 0 and
+// nothing of `out` is kept, and a key that no row sees weighs 0.
 template <typename F, int G, int X, int R, int U>
 static __device__ __forceinline__ void
 decode_keys(Running<8 * X> (&a)[R], const float (&q)[R][8 * X], const Rows<const F> &k,
             const Rows<const F> &v, const Rows<const F> &bias, const AttentionView &view, int s,
             int j0, int step, int end, const int (&seen)[R], const int (&query)[R],
-            const int (&head)[R], int64_t column, int lane_column, bool wide) {
+            const int (&head)[R], const int64_t (&column)[X], bool wide) {
   int64_t at[U];
   float x[U][8 * X], score[R][U];
 #pragma unroll
   for (int u = 0; u < U; u++) {
-    int j = j0 + u * step, left = j < end ? view.width - lane_column : 0;
-    at[u] = j < end ? key_row(view, s, j) : 0;
+    at[u] = key_row(view, s, min(j0 + u * step, end - 1));
 #pragma unroll
     for (int p = 0; p < X; p++) {
       float part[8];
-      load_some<8, true>(part, k.at(at[u], column + lane_column + p * 8 * G), left - p * 8 * G,
-                         wide);
+      load_some<8>(part, k.at(at[u], column[p]), 8, wide);
 #pragma unroll
       for (int c = 0; c < 8; c++) x[u][p * 8 + c] = part[c];
     }
@@ -99,7 +99,7 @@ decode_keys(Running<8 * X> (&a)[R], const float (&q)[R][8 * X], const Rows<const
       for (int apart = G / 2; apart > 0; apart /= 2)
         dot += __shfl_xor_sync(0xffffffffu, dot, apart);
       dot *= view.scale;
-      if (view.buckets > 0) dot += load_f32(bias.row(bias_bucket(view, query[r] - j)) + head[r]);
+      if (view.buckets != 0) dot += load_f32(bias.row(bias_bucket(view, query[r] - j)) + head[r]);
       score[r][u] = j < seen[r] ? dot : -INFINITY;
       top = fmaxf(top, score[r][u]);
     }
@@ -116,12 +116,10 @@ decode_keys(Running<8 * X> (&a)[R], const float (&q)[R][8 * X], const Rows<const
   }
 #pragma unroll
   for (int u = 0; u < U; u++) {
-    int left = j0 + u * step < end ? view.width - lane_column : 0;
 #pragma unroll
     for (int p = 0; p < X; p++) {
       float part[8];
-      load_some<8, true>(part, v.at(at[u], column + lane_column + p * 8 * G), left - p * 8 * G,
-                         wide);
+      load_some<8>(part, v.at(at[u], column[p]), 8, wide);
 #pragma unroll
       for (int r = 0; r < R; r++) {
 #pragma unroll
@@ -146,27 +144,37 @@ static __device__ __forceinline__ void decode_store(Running<8 * X> (&a)[R], cons
     join_lanes<G>(a[r]);
     if (lane == 0) tops[warp * R + r] = make_float2(a[r].top, a[r].sum);
 #pragma unroll
-    for (int x = 0; x < 8 * X; x++) {
-      int c = lane * 8 + x / 8 * 8 * G + x % 8;
-      if (lane < G && c < width) shared[(warp * R + r) * width + c] = a[r].out[x];
+    for (int p = 0; p < X; p++) {
+      int c = (lane + p * G) * 8; // lanes from G on have none: a head has at most 8 G X columns
+      if (c < width) {
+        float part[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) part[i] = a[r].out[p * 8 + i];
+        store_wide(shared + (warp * R + r) * width + c, part);
+      }
     }
   }
   __syncthreads();
-  for (int x = threadIdx.x; x < some * width; x += DECODE_THREADS) {
-    int r = x / width, c = x % width, m = m0 + r;
-    float top = -INFINITY, sum = 0.0f, out = 0.0f;
+  int x = threadIdx.x;
+  if (G * X > 16 || x < some * width) { // one row of more than 128 columns has something for all
+#pragma unroll 1
+    do {
+      int r = x / width, c = x % width, m = m0 + r;
+      float top = -INFINITY, sum = 0.0f, out = 0.0f;
 #pragma unroll
-    for (int w = 0; w < DECODE_WARPS; w++) top = fmaxf(top, tops[w * R + r].x);
+      for (int w = 0; w < DECODE_WARPS; w++) top = fmaxf(top, tops[w * R + r].x);
 #pragma unroll
-    for (int w = 0; w < DECODE_WARPS; w++) {
-      float shrink = weight_below(tops[w * R + r].x, top);
-      sum = fmaf(shrink, tops[w * R + r].y, sum);
-      out = fmaf(shrink, shared[(w * R + r) * width + c], out);
-    }
-    int64_t place = decode_place(cut, view, first + m / view.group,
-                                 kv_head * view.group + m % view.group, split);
-    cut.sums[place * width + c] = out;
-    if (c == 0) cut.tops[place] = make_float2(top, sum);
+      for (int w = 0; w < DECODE_WARPS; w++) {
+        float shrink = weight_below(tops[w * R + r].x, top);
+        sum = fmaf(shrink, tops[w * R + r].y, sum);
+        out = fmaf(shrink, shared[(w * R + r) * width + c], out);
+      }
+      int64_t place = decode_place(cut, view, first + m / view.group,
+                                   kv_head * view.group + m % view.group, split);
+      cut.sums[place * width + c] = out;
+      if (c == 0) cut.tops[place] = make_float2(top, sum);
+      x += DECODE_THREADS;
+    } while (x < some * width);
   }
 }
 
@@ -188,15 +196,18 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 1)
     row[r] = first + i;
     head[r] = kv_head * view.group + m % view.group;
     query[r] = offset_of(view, s) + i;
-    seen[r] = m0 + r < rows ? visible_keys(view, s, i) : 0;
+    seen[r] = visible_keys(view, s, i);
+    if (m0 + r >= rows) seen[r] = 0;
     most = max(most, seen[r]);
   }
   int begin = split * cut.length, end = min(begin + cut.length, most);
   if (begin < end) { // the same for the whole block
-    int lane_column = lane % G * 8, slot = warp * (32 / G) + lane / G;
     enum { KEYS = DECODE_WARPS * 32 / G, U = 4 / X };
     float own[R][8 * X];
+    int64_t column[X];
     Running<8 * X> a[R];
+#pragma unroll
+    for (int p = 0; p < X; p++) column[p] = min((lane % G + p * G) * 8, width - 8);
 #pragma unroll
     for (int r = 0; r < R; r++) {
       a[r].top = -INFINITY;
@@ -204,18 +215,22 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 1)
 #pragma unroll
       for (int p = 0; p < X; p++) {
         float part[8];
-        int c0 = lane_column + p * 8 * G;
-        load_some<8, true>(part, q.at(row[r], (int64_t)head[r] * width + c0), width - c0, wide);
+        load_some<8>(part, q.at(row[r], (int64_t)head[r] * width + column[p]), 8, wide);
 #pragma unroll
         for (int c = 0; c < 8; c++) {
-          own[r][p * 8 + c] = part[c];
+          own[r][p * 8 + c] = (lane % G + p * G) * 8 < width ? part[c] : 0.0f;
           a[r].out[p * 8 + c] = 0.0f;
         }
       }
     }
-    for (int j0 = begin; j0 < end; j0 += KEYS * U)
-      decode_keys<F, G, X, R, U>(a, own, k, v, bias, view, s, j0 + slot, KEYS, end, seen, query,
-                                 head, (int64_t)kv_head * width, lane_column, wide);
+#pragma unroll
+    for (int p = 0; p < X; p++) column[p] += (int64_t)kv_head * width;
+    int j0 = begin;
+    do { // KEYS * U divides the length of a split: none of the next one's keys is taken
+      decode_keys<F, G, X, R, U>(a, own, k, v, bias, view, s, j0 + warp * (32 / G) + lane / G, KEYS,
+                                 end, seen, query, head, column, wide);
+      j0 += KEYS * U;
+    } while (j0 < end);
     decode_store<G, X, R>(a, cut, view, first, kv_head, m0, min(rows - m0, R), split);
   }
 }
@@ -231,23 +246,27 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 1)
   if (row >= rows) return; // the whole warp: there is no barrier of the block
   int s = sequence_of(view.cu_q, view.seqs, row), n = 0;
   // Those of no sequence are the first launch's.
-  if (s < cut.first ? s >= 0 || cut.first > 0 : s >= cut.first + cut.seqs) return;
+  bool here = s < 0 ? cut.first == 0 : (unsigned)(s - cut.first) < (unsigned)cut.seqs;
+  if (!here) return;
   if (s >= 0) n = visible_keys(view, s, (int)(row - view.cu_q[s]));
   int parts = (n + cut.length - 1) / cut.length;
-  int64_t place = parts > 0 ? decode_place(cut, view, row, head, 0) : 0;
+  int64_t place = decode_place(cut, view, row, head, 0);
   float2 own = make_float2(-INFINITY, 0.0f);
   if (lane < parts) own = cut.tops[place + lane];
   float top = warp_max(own.x), share = weight_below(own.x, top), total = warp_sum(share * own.y);
   float inverse = parts > 0 ? 1.0f / total : 0.0f;
-  for (int c0 = 0; c0 < view.width; c0 += 32) {
-    int c = c0 + lane;
+  int c = lane;
+#pragma unroll 1
+  do {
+    int from = min(c, view.width - 1); // lanes behind the last column read it too
     float sum = 0.0f;
-    for (int p = 0; p < parts; p++) {
-      float part = __shfl_sync(0xffffffffu, share, p);
-      if (c < view.width) sum = fmaf(part, cut.sums[(place + p) * view.width + c], sum);
-    }
+#pragma unroll 1
+    for (int p = 0; p < parts; p++)
+      sum =
+          fmaf(__shfl_sync(0xffffffffu, share, p), cut.sums[(place + p) * view.width + from], sum);
     if (c < view.width) store_f32(o.at(row, (int64_t)head * view.width + c), sum * inverse);
-  }
+    c += 32;
+  } while (c - lane < view.width);
   if (lse.data != NULL && lane == 0) lse.row(row)[head] = parts > 0 ? top + logf(total) : -INFINITY;
 }
 

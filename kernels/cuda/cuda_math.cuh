@@ -158,15 +158,14 @@ template <int N> __device__ __forceinline__ void store_wide(__nv_bfloat16 *p, co
   }
 }
 
-// v[i] = p[i] for i < left, 0 behind; left >= 1 unless there may be NONE. wide: p is aligned to N
-// elements or to 16 bytes.
-template <int N, bool NONE = false, typename F>
+// v[i] = p[i] for i < left, 0 behind; left >= 1. wide: p is aligned to N elements or to 16 bytes.
+template <int N, typename F>
 __device__ __forceinline__ void load_some(float (&v)[N], const F *p, int left, bool wide) {
   if (wide && left >= N) {
     load_wide(v, p);
   } else {
 #pragma unroll
-    for (int i = 0; i < N; i++) v[i] = (i == 0 && !NONE) || i < left ? load_f32(p + i) : 0.0f;
+    for (int i = 0; i < N; i++) v[i] = i == 0 || i < left ? load_f32(p + i) : 0.0f;
   }
 }
 

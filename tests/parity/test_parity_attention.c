@@ -51,6 +51,13 @@ static const Shape shapes[] = {
      .k_lens = true, .bias = true},
     {"pages prefill", 4, 2, 16, 2, .q = {30, 11}, .k = {37, 11}, .offset = {7, 0}, .page = 4,
      .k_lens = true},
+    // A width of each kernel's instance, whose last columns not all lanes have, in every form.
+    {"24 columns", 4, 2, 24, 3, .q = {18, 1, 3}, .k = {18, 1, 5}, .offset = {0, 0, 2},
+     .prefix = {3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
+    {"72 columns", 2, 1, 72, 3, .q = {17, 1, 3}, .k = {18, 1, 5}, .offset = {1, 0, 2},
+     .prefix = {3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
+    {"136 columns", 2, 1, 136, 3, .q = {17, 1, 3}, .k = {18, 1, 5}, .offset = {1, 0, 2},
+     .prefix = {3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
     {"wide", 1, 1, 392, 1, .q = {5}},
     {"width 256", 2, 1, 256, 1, .q = {60}},
 };
@@ -109,9 +116,17 @@ static const Shape decode_shapes[] = {
                 66, 13, 50, 87, 34, 71,  18, 55, 2,   39, 76, 23, 60, 7,  44, 81}},
     {"decode, 512 columns", 2, 1, 512, 1, .q = {2}, .k = {530}, .offset = {528}, .page = 128,
      .k_lens = true},
-    {"decode, 24 columns, a head alone", 2, 2, 24, 2, .q = {1, 1}, .k = {40, 1}, .offset = {39, 0}},
+    // A width of each instance that not all lanes share, for one row of a kv head and for several;
+    // the first sequence sees nothing.
+    {"decode, 24 columns, a head alone", 2, 2, 24, 3, .q = {1, 1, 1}, .k = {0, 40, 1},
+     .offset = {0, 39, 0}},
+    {"decode, 72 columns, a head alone", 2, 2, 72, 2, .q = {1, 1}, .k = {0, 3}, .offset = {0, 2}},
+    {"decode, 136 columns, a head alone", 1, 1, 136, 2, .q = {1, 1}, .k = {0, 3}, .offset = {0, 2}},
     {"decode, 320 columns, a head alone", 1, 1, 320, 2, .q = {1, 1}, .k = {40, 1},
      .offset = {39, 0}},
+    {"decode, 24 columns", 2, 2, 24, 3, .q = {1, 3, 1}, .k = {0, 5, 2}},
+    {"decode, 72 columns", 2, 2, 72, 3, .q = {1, 3, 1}, .k = {0, 5, 2}},
+    {"decode, 136 columns", 2, 2, 136, 3, .q = {1, 3, 1}, .k = {0, 5, 2}},
     {"decode, may be long", 1, 1, 8, 1, .q = {2}, .k = {1100}, .offset = {1098}, .max_k = 16385},
     {"decode bias", 2, 2, 64, 2, .q = {2, 1}, .k = {40, 520}, .offset = {38, 519}, .bias = true},
     {"decode cross", 4, 2, 64, 2, .q = {2, 5}, .k = {40, 3}, .prefix = {40, 3}},
