@@ -18,7 +18,7 @@
 #include "cuda_attention.cuh"
 #include "cuda_scratch.h"
 
-// budget: attention_dq_kernel registers=112 shared=0
+// budget: attention_dq_kernel registers=120 shared=0
 template <typename F, int N>
 static __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     attention_dq_kernel(Rows<F> dq, float *delta, float *bias_sums, Rows<const F> d_o,
@@ -86,18 +86,17 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     bias_sums[(row * view.heads + head) * view.buckets + b] = buckets[b];
 }
 
-// budget: attention_dkv_kernel registers=96 shared=0
+// budget: attention_dkv_kernel registers=160 shared=0
 template <typename F, int N>
 static __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
     attention_dkv_kernel(Rows<F> dk, Rows<F> dv, const float *delta, Rows<const F> d_o,
                          Rows<const float> lse, Rows<const F> q, Rows<const F> k, Rows<const F> v,
-                         Rows<const F> bias, AttentionView view, int64_t rows) {
+                         Rows<const F> bias, AttentionView view) {
   extern __shared__ float shared[];
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, width = view.width;
   int64_t row = (int64_t)blockIdx.x * ATTENTION_WARPS + warp;
-  if (row >= rows) return; // the whole warp: there is no barrier of the block
   int s = sequence_of(view.cu_k, view.seqs, row);
-  if (s < 0) return;
+  if (s < 0) return; // the whole warp: there is no barrier of the block
   int j = (int)(row - view.cu_k[s]), first = view.cu_q[s], n_q = view.cu_q[s + 1] - first;
   if (j >= key_count(view, s)) return;
   int kv_head = blockIdx.y;
@@ -178,7 +177,7 @@ static void launch_back(CudaBackend *cuda, Tensor dq, Tensor dk, Tensor dv, Tens
     CUDA_LAUNCH(cuda, (attention_dkv_kernel<F, N>), grid, ATTENTION_THREADS,
                 ATTENTION_WARPS * 2 * view.width * sizeof(float), rows_of<F>(dk), rows_of<F>(dv),
                 delta, const_rows<F>(d_o), const_rows<float>(lse), const_rows<F>(q),
-                const_rows<F>(k), const_rows<F>(v), const_rows<F>(args->bias), view, k.rows);
+                const_rows<F>(k), const_rows<F>(v), const_rows<F>(args->bias), view);
   }
   if (bias_sums == NULL || q.rows == 0) return;
   CUDA_LAUNCH(cuda, attention_dbias_kernel,

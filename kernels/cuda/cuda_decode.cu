@@ -236,7 +236,7 @@ static __global__ void __launch_bounds__(DECODE_THREADS, 1)
 }
 
 // Rows of no sequence and queries that see no key: zeros, lse -inf.
-// budget: decode_join_kernel registers=40 shared=0
+// budget: decode_join_kernel registers=32 shared=0
 template <typename F>
 static __global__ void __launch_bounds__(DECODE_THREADS, 1)
     decode_join_kernel(Rows<F> o, Rows<float> lse, AttentionView view, DecodeCut cut,

@@ -52,12 +52,12 @@ static const Shape shapes[] = {
     {"pages prefill", 4, 2, 16, 2, .q = {30, 11}, .k = {37, 11}, .offset = {7, 0}, .page = 4,
      .k_lens = true},
     // A width of each kernel's instance, whose last columns not all lanes have, in every form.
-    {"24 columns", 4, 2, 24, 3, .q = {18, 1, 3}, .k = {18, 1, 5}, .offset = {0, 0, 2},
-     .prefix = {3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
-    {"72 columns", 2, 1, 72, 3, .q = {17, 1, 3}, .k = {18, 1, 5}, .offset = {1, 0, 2},
-     .prefix = {3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
-    {"136 columns", 2, 1, 136, 3, .q = {17, 1, 3}, .k = {18, 1, 5}, .offset = {1, 0, 2},
-     .prefix = {3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
+    {"24 columns", 4, 2, 24, 4, .q = {0, 18, 1, 3}, .k = {2, 18, 2, 6}, .offset = {0, 0, 0, 2},
+     .prefix = {0, 3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
+    {"72 columns", 2, 1, 72, 4, .q = {0, 17, 1, 3}, .k = {2, 18, 2, 6}, .offset = {0, 1, 0, 2},
+     .prefix = {0, 3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
+    {"136 columns", 2, 1, 136, 4, .q = {0, 17, 1, 3}, .k = {2, 18, 2, 6}, .offset = {0, 1, 0, 2},
+     .prefix = {0, 3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
     {"wide", 1, 1, 392, 1, .q = {5}},
     {"width 256", 2, 1, 256, 1, .q = {60}},
 };
