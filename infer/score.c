@@ -53,9 +53,9 @@ static void score_batch(Ctx *ctx, Llama *model, const Batch *batch, float *log_p
                         int32_t *best) {
   Backend *be = ctx->be;
   ArenaMark step = arena_mark(ctx->step), host = arena_mark(ctx->host);
-  int64_t n = batch->n_labels;
   DeviceBatch on_device;
   device_batch_make(ctx, batch, NULL, &on_device);
+  int64_t n = on_device.n_labels;
   Tensor out = ctx_tensor(ctx, KEEP, DT_F32, 1, n, "log probabilities");
   Tensor most = ctx_tensor(ctx, KEEP, DT_I32, 1, n, "argmax");
   Value *trunk = llama_trunk(ctx, model, &on_device, NULL);
@@ -68,8 +68,8 @@ static void score_batch(Ctx *ctx, Llama *model, const Batch *batch, float *log_p
     arena_release(ctx->step, mark);
     arena_release(ctx->host, host_mark);
   }
-  be->copy_out(be, log_probs, out);
-  be->copy_out(be, best, most);
+  be->copy_out(be, log_probs, tensor_cols(out, 0, batch->n_labels));
+  be->copy_out(be, best, tensor_cols(most, 0, batch->n_labels));
   arena_release(ctx->step, step);
   arena_release(ctx->host, host);
 }

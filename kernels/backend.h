@@ -172,8 +172,8 @@ struct Backend {
   // the shadow of the backend that is rehearsed, which its owner sets; every op is shown to it.
   Backend *shadow;
 
-  // Rows of a batch are rounded up to a multiple of this by rows of no sequence, so that products
-  // have few shapes; 0, 1: not. A shadow has that of its backend.
+  // Rows of a batch, and those of them with labels, are rounded up to a multiple of this by rows of
+  // no sequence, so that products have few shapes; 0, 1: not. A shadow has that of its backend.
   int64_t row_multiple;
   // The device that it is on, for people: "NVIDIA A100-SXM4-80GB"; NULL: the CPU.
   const char *device;
@@ -236,9 +236,9 @@ struct Backend {
   void (*embedding)(Backend *be, Tensor y, Tensor table, Tensor ids);
   // dtable[ids[r]] += dy[r], rows in ascending r; an id of -1 adds nothing.   dtable F or f32
   void (*embedding_back_acc)(Backend *be, Tensor dtable, Tensor dy, Tensor ids);
-  // y[i] = x[rows[i]].   rows i32 [1,L]
+  // y[i] = x[rows[i]]; zeros where rows[i] is -1.   rows i32 [1,L] in [-1,R)
   void (*gather_rows)(Backend *be, Tensor y, Tensor x, Tensor rows);
-  // dx[rows[i]] += dy[i].   rows ascending and distinct
+  // dx[rows[i]] += dy[i]; a row of -1 adds nothing.   rows ascending and distinct, those of -1 last
   void (*scatter_rows_acc)(Backend *be, Tensor dx, Tensor dy, Tensor rows);
 
   // y[r] = the pixels of patch r; zeros where tops[r] is -1, a row of no sequence. Pixels take no
@@ -310,12 +310,12 @@ struct Backend {
 
   // ---- losses ----
   // loss[l] = cross entropy of row l;  with grad: logits <- inv_count * d loss[l] / d logits[l], in
-  // place.
-  //   loss f32 [1,L]; logits F [L,V]; targets i32 [1,L] in [0,V)
+  // place. A row without a label, target -1: loss 0, gradient zeros.
+  //   loss f32 [1,L]; logits F [L,V]; targets i32 [1,L] in [-1,V)
   void (*cross_entropy)(Backend *be, Tensor loss, Tensor logits, Tensor targets,
                         const CrossEntropyArgs *args);
-  // log_probs[l] = log softmax(logits[l])[targets[l]];  best[l] = argmax, lowest index on ties.
-  // f32, i32 [1,L]
+  // log_probs[l] = log softmax(logits[l])[targets[l]], 0 where the target is -1;  best[l] = argmax,
+  // lowest index on ties.   f32, i32 [1,L]
   void (*log_probs)(Backend *be, Tensor log_probs, Tensor best, Tensor logits, Tensor targets);
 
   // ---- reductions and the optimizer ----

@@ -16,19 +16,17 @@ static int32_t *host_ints(Ctx *ctx, int64_t n) {
   return arena_alloc(ctx->host, ARENA_HIGH, n * (int64_t)sizeof(int32_t), "batch");
 }
 
-// Rows that the device works on: a step that writes into a cache takes what it has.
-static int64_t rows_on_device(const Ctx *ctx, int64_t rows, const KvCache *cache) {
+static int64_t rounded_up(const Ctx *ctx, int64_t rows) {
   int64_t multiple = ctx->be->row_multiple;
-  if (multiple <= 1 || cache != NULL) return rows;
-  return (rows + multiple - 1) / multiple * multiple;
+  return multiple <= 1 ? rows : (rows + multiple - 1) / multiple * multiple;
 }
 
-// The rows of the batch, then those of no sequence.
+// The rows of the batch, then those of no sequence or without a label.
 static Tensor upload_rows(Ctx *ctx, const int32_t *values, int64_t given, int64_t all,
                           int32_t filler, const char *name) {
   if (given == all) return upload(ctx, values, 1, all, name);
   int32_t *rows = host_ints(ctx, all);
-  memcpy(rows, values, (size_t)given * sizeof *rows);
+  if (given > 0) memcpy(rows, values, (size_t)given * sizeof *rows);
   for (int64_t r = given; r < all; r++) rows[r] = filler;
   return upload(ctx, rows, 1, all, name);
 }
@@ -78,8 +76,10 @@ static void upload_cache_view(Ctx *ctx, const Batch *batch, KvCache *cache, Devi
 void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out) {
   const Stream *s = &batch->tokens;
   ArenaMark host = arena_mark(ctx->host);
-  int64_t all = rows_on_device(ctx, s->n_rows, cache);
-  *out = (DeviceBatch){.n_rows = all, .n_seqs = s->n_seqs, .n_labels = batch->n_labels};
+  // A step that writes into a cache takes the rows that it has.
+  int64_t all = cache != NULL ? s->n_rows : rounded_up(ctx, s->n_rows);
+  int64_t n = batch->n_labels, labels = rounded_up(ctx, n);
+  *out = (DeviceBatch){.n_rows = all, .n_seqs = s->n_seqs, .n_labels = labels};
   for (int64_t i = 0; i < s->n_seqs; i++) {
     int64_t len = s->cu_seqlens[i + 1] - s->cu_seqlens[i];
     if (len > out->max_q) out->max_q = len;
@@ -91,8 +91,8 @@ void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch
   out->sequences = upload_per_row(ctx, s, batch->global_index, all, 0, "sequence numbers");
   if (batch->adapters != NULL)
     out->adapters = upload_per_row(ctx, s, batch->adapters, all, -1, "adapters");
-  out->label_rows = upload(ctx, batch->label_rows, 1, batch->n_labels, "label rows");
-  out->label_ids = upload(ctx, batch->label_ids, 1, batch->n_labels, "label ids");
+  out->label_rows = upload_rows(ctx, batch->label_rows, n, labels, -1, "label rows");
+  out->label_ids = upload_rows(ctx, batch->label_ids, n, labels, -1, "label ids");
   if (cache != NULL) upload_cache_view(ctx, batch, cache, out);
   arena_release_end(ctx->host, ARENA_HIGH, host);
 }

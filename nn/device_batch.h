@@ -8,7 +8,7 @@
 #include "tape.h"
 
 typedef struct DeviceBatch {
-  int64_t n_rows, n_seqs, n_labels; // R, B, L; R as rounded up
+  int64_t n_rows, n_seqs, n_labels; // R, B, L; R and L as rounded up
   int64_t max_q, max_k;
   Tensor ids, positions;        // i32 [1,R]
   Tensor sequences;             // i32 [1,R] index of the row's sequence in the global batch
@@ -24,11 +24,12 @@ typedef struct DeviceBatch {
 
 // Copies the batch to the device. Without a cache its rows are rounded up to the backend's
 // row_multiple; a row that is added belongs to no sequence: id -1 (a row of zeros), position and
-// sequence number 0, adapter -1, no label; cu_seqlens ends before it. Rows with labels are not
-// rounded: the head works on them in pieces of one size, of which only the last is another. With a
-// cache (or NULL) each sequence of the batch goes on where its sequence of the cache
-// (Batch.cache_seqs) stands: the cache makes room for it and is advanced by the batch's lengths,
-// and positions are counted from there (batch->tokens.positions must agree: checked).
+// sequence number 0, adapter -1, no label; cu_seqlens ends before it. So are the rows with labels:
+// one that is added has row and id -1 (a row of zeros without a loss), and the pieces that the head
+// works on have few sizes too. With a cache (or NULL) each sequence of the batch goes on where its
+// sequence of the cache (Batch.cache_seqs) stands: the cache makes room for it and is advanced by
+// the batch's lengths, and positions are counted from there (batch->tokens.positions must agree:
+// checked).
 void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out);
 
 #endif

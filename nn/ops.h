@@ -54,13 +54,13 @@ Qkv op_rope_split(Ctx *ctx, Value *qkv, const RopeArgs *args, Tensor cache_k, Te
 // v and the result, which is always kept while recording.
 Value *op_attention(Ctx *ctx, Value *q, Value *k, Value *v, Param *bias, const AttentionArgs *args);
 
-// x[rows]. rows i32 [1,L], ascending, distinct.
+// x[rows]; zeros where a row is -1. rows i32 [1,L], ascending, distinct, those of -1 last.
 Value *op_gather_rows(Ctx *ctx, Value *x, Tensor rows, Life life);
 
-// Cross entropy of logits = linear(x) against label_ids, summed into loss (f64 [1,1], added to), in
-// chunks of rows so that logits never exist whole. Gradients are scaled by inv_count (f32 [1,1]).
-// While recording, d x is computed at once and kept; a trainable weight's gradient is added at once
-// too.
+// Cross entropy of logits = linear(x) against label_ids (-1: a row without one), summed into loss
+// (f64 [1,1], added to), in chunks of rows so that logits never exist whole. Gradients are scaled
+// by inv_count (f32 [1,1]). While recording, d x is computed at once and kept; a trainable weight's
+// gradient is added at once too.
 void op_linear_cross_entropy(Ctx *ctx, const Linear *head, Value *x, Tensor label_ids,
                              Tensor inv_count, float smoothing, Tensor loss);
 

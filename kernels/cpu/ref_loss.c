@@ -6,6 +6,11 @@
 #include <math.h>
 #include <stdlib.h>
 
+// In [0, n), or -1 for a row without a label.
+static int64_t target_of(const char *op, Tensor targets, int64_t l, int64_t n) {
+  return ref_i32(targets, l, -1) == -1 ? -1 : ref_index(op, "targets", targets, l, n);
+}
+
 static double log_sum_exp(const double *x, int64_t n) {
   double top = -INFINITY, sum = 0;
   for (int64_t i = 0; i < n; i++) top = fmax(top, x[i]);
@@ -20,7 +25,12 @@ static void cross_entropy(Backend *be, Tensor loss, Tensor logits, Tensor target
   int64_t n = logits.cols;
   double *row = ref_scratch(n);
   for (int64_t l = 0; l < logits.rows; l++) {
-    int64_t target = ref_index("cross_entropy", "targets", targets, l, n);
+    int64_t target = target_of("cross_entropy", targets, l, n);
+    if (target < 0) {
+      ref_set(loss, 0, l, 0);
+      for (int64_t v = 0; args->grad && v < n; v++) ref_set(logits, l, v, 0);
+      continue;
+    }
     ref_load_row(row, logits, l);
     double lse = log_sum_exp(row, n), mean = 0;
     for (int64_t v = 0; v < n; v++) mean += row[v];
@@ -41,12 +51,12 @@ static void log_probs(Backend *be, Tensor out, Tensor best, Tensor logits, Tenso
   int64_t n = logits.cols;
   double *row = ref_scratch(n);
   for (int64_t l = 0; l < logits.rows; l++) {
-    int64_t target = ref_index("log_probs", "targets", targets, l, n), top = 0;
+    int64_t target = target_of("log_probs", targets, l, n), top = 0;
     ref_load_row(row, logits, l);
     for (int64_t v = 1; v < n; v++) {
       if (row[v] > row[top]) top = v;
     }
-    ref_set(out, 0, l, row[target] - log_sum_exp(row, n));
+    ref_set(out, 0, l, target < 0 ? 0 : row[target] - log_sum_exp(row, n));
     ref_set(best, 0, l, (double)top);
   }
   free(row);

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-// The id of row r: in [0, limit), or -1 for a row of no sequence.
+// The id of row r: in [0, limit), or -1 for a row of no sequence or without a label.
 static int64_t id_of(const char *op, const char *name, Tensor ids, int64_t r, int64_t limit) {
   return ((const int32_t *)ids.data)[r] == -1 ? -1 : ref_index(op, name, ids, r, limit);
 }
@@ -48,8 +48,8 @@ static void embedding_back_acc(Backend *be, Tensor dtable, Tensor dy, Tensor ids
 static void gather_rows(Backend *be, Tensor y, Tensor x, Tensor rows) {
   op_check_gather_rows(be, y, x, rows);
   for (int64_t i = 0; i < y.rows; i++) {
-    int64_t from = ref_index("gather_rows", "rows", rows, i, x.rows);
-    for (int64_t c = 0; c < y.cols; c++) ref_set(y, i, c, ref_get(x, from, c));
+    int64_t from = id_of("gather_rows", "rows", rows, i, x.rows);
+    for (int64_t c = 0; c < y.cols; c++) ref_set(y, i, c, from < 0 ? 0 : ref_get(x, from, c));
   }
 }
 
@@ -57,7 +57,11 @@ static void scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows) {
   op_check_scatter_rows_acc(be, dx, dy, rows);
   int64_t last = -1;
   for (int64_t i = 0; i < dy.rows; i++) {
-    int64_t to = ref_index("scatter_rows_acc", "rows", rows, i, dx.rows);
+    int64_t to = id_of("scatter_rows_acc", "rows", rows, i, dx.rows);
+    if (to < 0) {
+      last = dx.rows; // nothing but those of -1 after it
+      continue;
+    }
     CHECK(to > last, "scatter_rows_acc: rows[%lld] is %lld after %lld; expected ascending rows",
           (long long)i, (long long)to, (long long)last);
     last = to;

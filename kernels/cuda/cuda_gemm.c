@@ -3,8 +3,8 @@
 // is what is asked for, with the operands changed over.
 //
 // The heuristic's first choice is taken and kept by shape. Shapes are few because row counts are
-// rounded up before they come here (device_batch), and the choice never depends on time, so the
-// same run takes the same algorithms.
+// rounded up before they come here (nn/device_batch.h), and the choice never depends on time, so
+// the same run takes the same algorithms.
 #include "cuda_gemm.h"
 #include "cuda_hooks.h"
 #include "cuda_scratch.h"
@@ -15,7 +15,7 @@
 typedef struct GemmKey {
   int64_t m, n, k, lda, ldb, ldd;
   int32_t type, out; // cudaDataType of a and b, and of d
-  bool trans_a, trans_b, bias, acc;
+  bool trans_a, trans_b, bias;
 } GemmKey;
 
 typedef struct GemmPlan {
@@ -151,7 +151,6 @@ void cuda_gemm(CudaBackend *cuda, Tensor d, Tensor a, bool trans_a, Tensor b, bo
   key.trans_a = trans_a;
   key.trans_b = trans_b;
   key.bias = tensor_given(bias);
-  key.acc = acc;
   CHECK(a.dtype == b.dtype, "a product of %s and %s", dtype_info(a.dtype)->name,
         dtype_info(b.dtype)->name);
   GemmPlan *plan = find_plan(cuda, &key);

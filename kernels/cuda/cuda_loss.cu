@@ -5,6 +5,7 @@
 //   gradient_v = inv_count (e^(x_v - lse) - e / V - [v == t] (1 - e));  at t by expm1: there
 //   1 - p of a sure prediction cancels
 //   log_prob = x_t - lse;  best = argmax, lowest index on ties
+// A row without a label (t = -1): loss, gradient and log_prob are 0, whatever its logits are.
 //
 // Tiling: one block of 512 threads a row. Thread i owns elements [N i, N i + N) of each piece of
 // 512 N, N elements being 16 bytes; V is free. It keeps its own largest value m_i and the sum of
@@ -59,7 +60,8 @@ static __global__ void __launch_bounds__(LOSS_THREADS)
   __shared__ float slots[96];
   int64_t row = blockIdx.x, target = targets[row];
   F *x = logits.row(row);
-  float at_target = load_f32(x + target); // before the gradient overwrites it: barriers follow
+  // Before the gradient overwrites it: barriers follow.
+  float at_target = target < 0 ? 0.0f : load_f32(x + target);
   LogSum own = {-INFINITY, 0.0f};
   float plain = 0.0f;
   for (int64_t c = (int64_t)threadIdx.x * N; c < cols; c += LOSS_THREADS * N) {
@@ -76,7 +78,7 @@ static __global__ void __launch_bounds__(LOSS_THREADS)
   if (threadIdx.x == 0) {
     float out = (1.0f - smoothing) * nll;
     if (smoothing > 0.0f) out += smoothing * (all.top - mean + rest);
-    loss[row] = out;
+    loss[row] = target < 0 ? 0.0f : out;
   }
   if (!grad) return;
   float factor = *inv_count, floor = smoothing / (float)cols;
@@ -88,6 +90,7 @@ static __global__ void __launch_bounds__(LOSS_THREADS)
 #pragma unroll
     for (int i = 0; i < N; i++) {
       v[i] = c + i == target ? sure : factor * (expf(v[i] - all.top - rest) - floor);
+      if (target < 0) v[i] = 0.0f;
     }
     store_some(x + c, v, n, wide);
   }
@@ -119,7 +122,8 @@ static __global__ void __launch_bounds__(LOSS_THREADS)
   LogSum all = log_sum_block(own, slots);
   most = block_best(most, best_slots);
   if (threadIdx.x != 0) return;
-  log_probs[row] = load_f32(x + targets[row]) - all.top - logf(all.sum);
+  int32_t target = targets[row];
+  log_probs[row] = target < 0 ? 0.0f : load_f32(x + target) - all.top - logf(all.sum);
   best[row] = most.index == INT32_MAX ? 0 : most.index; // only NaNs: 0
 }
 

@@ -58,15 +58,21 @@ static __global__ void embedding_back_kernel(Rows<T> dtable, Rows<F> dy, const i
 template <typename F>
 static __global__ void gather_kernel(Rows<F> y, Rows<F> x, const int32_t *rows, int64_t cols) {
   int64_t i = blockIdx.x, c = own_column();
-  if (c < cols) *y.at(i, c) = *x.at(rows[i], c);
+  if (c >= cols) return;
+  int32_t from = rows[i];
+  F value;
+  store_f32(&value, 0.0f);
+  if (from >= 0) value = *x.at(from, c);
+  *y.at(i, c) = value;
 }
 
 // budget: scatter_kernel registers=16 shared=0
 template <typename F>
 static __global__ void scatter_kernel(Rows<F> dx, Rows<F> dy, const int32_t *rows, int64_t cols) {
   int64_t i = blockIdx.x, c = own_column();
-  if (c >= cols) return;
-  F *to = dx.at(rows[i], c);
+  int32_t row = rows[i];
+  if (c >= cols || row < 0) return;
+  F *to = dx.at(row, c);
   store_f32(to, load_f32(to) + load_f32(dy.at(i, c)));
 }
 

@@ -411,8 +411,9 @@ static void evaluation(void) {
   close_fixture(c);
 }
 
-// Rows of no sequence change nothing, whatever is trained: the same bits, but where a product over
-// rows is cut elsewhere.
+// Rows of no sequence and without a label change nothing, whatever is trained: the same bits, but
+// where the few rows that have a label are multiplied by a kernel of their own, and are no longer
+// few: in f32 its sums are cut elsewhere (bf16's rounding hides that).
 static void rows_rounded_up(void) {
   for (int form = 0; form < FORMS; form++) {
     static RunConfig config;
@@ -427,11 +428,13 @@ static void rows_rounded_up(void) {
     EXPECT(a->memory.step.capacity < b->memory.step.capacity, "no rows were added");
     test_must(run_steps(a, 0, STEPS, plain, &err), &err);
     test_must(run_steps(b, 0, STEPS, rounded, &err), &err);
+    double off = state_difference(a, b), share = config.model.dtype == DT_BF16 ? 0 : 1e-6;
     bool bits = memcmp(plain, rounded, sizeof plain) == 0 && same_state(a, b);
-    EXPECT(bits, "%s: another %g", form_names[form], state_difference(a, b));
+    EXPECT(share > 0 ? off < share : bits, "%s: another %g", form_names[form], off);
     EvalResult x = trainer_evaluate(&a->trainer, (int32_t[]){1, 2, 3}, 3);
     EvalResult y = trainer_evaluate(&b->trainer, (int32_t[]){1, 2, 3}, 3);
-    EXPECT(x.loss == y.loss, "%s: %.17g, %.17g", form_names[form], x.loss, y.loss);
+    EXPECT(fabs(x.loss - y.loss) <= share * y.loss, "%s: %.17g, %.17g", form_names[form], x.loss,
+           y.loss);
     close_fixture(a);
     close_fixture(b);
   }

@@ -93,6 +93,7 @@ static void clear(void) {
   sim_stream_run_all();
   n_reports = 0;
   sim_counters_clear();
+  sim_product_clear();
   r->host_waits = r->overlapped = 0;
   r->device_peak = r->device_bytes;
 }
@@ -117,6 +118,7 @@ __attribute__((visibility("default"))) const SimControl *sim_control(void) {
                                      .report_fault = report_fault,
                                      .clear = clear,
                                      .counters = sim_counters_sum,
+                                     .product_shapes = sim_product_shapes,
                                      .host_waits = host_waits,
                                      .overlapped = overlapped,
                                      .device_bytes = device_bytes,

@@ -25,6 +25,9 @@ typedef struct SimControl {
 
   // Counters since the last clear, all launches or those of kernels whose title contains `name`.
   SimCounters (*counters)(const char *name);
+  // Distinct products of cuBLASLt since the last clear, by shape, types, operations, leading
+  // dimensions and epilogue: what a heuristic is asked for once each.
+  int64_t (*product_shapes)(void);
   int64_t (*host_waits)(void);   // cudaStreamSynchronize, EventSynchronize, sync copies, ...
   int64_t (*overlapped)(void);   // copies that ran while a kernel of another stream was queued
   int64_t (*device_bytes)(void); // handed out by cudaMalloc and not freed

@@ -175,10 +175,58 @@ static bool touch_bias(SimWork *w, const SimProduct *p) {
   return touch(w, "bias", how->bias, &l, true, false);
 }
 
+// ---- distinct ones ----
+
+typedef struct Shape { // compared as bytes
+  int64_t m, n, k, lda, ldb, ldc, ldd;
+  int32_t trans_a, trans_b, type, out, order, batch;
+  uint32_t epilogue;
+} Shape;
+
+static Shape *shapes;
+static int64_t n_shapes;
+
+int64_t sim_product_shapes(void) {
+  return n_shapes;
+}
+
+void sim_product_clear(void) {
+  free(shapes);
+  shapes = NULL;
+  n_shapes = 0;
+}
+
+static void count_shape(const SimProduct *p) {
+  Shape s;
+  memset(&s, 0, sizeof s);
+  s.m = p->m;
+  s.n = p->n;
+  s.k = p->k;
+  s.lda = p->la.ld;
+  s.ldb = p->lb.ld;
+  s.ldc = p->lc.ld;
+  s.ldd = p->ld.ld;
+  s.trans_a = p->how.trans_a;
+  s.trans_b = p->how.trans_b;
+  s.type = p->la.type;
+  s.out = p->ld.type;
+  s.order = p->la.order;
+  s.batch = p->ld.batch;
+  s.epilogue = p->how.epilogue;
+  for (int64_t i = 0; i < n_shapes; i++) {
+    if (memcmp(&shapes[i], &s, sizeof s) == 0) return;
+  }
+  Shape *grown = realloc(shapes, (size_t)(n_shapes + 1) * sizeof *grown);
+  if (grown == NULL) abort();
+  shapes = grown;
+  shapes[n_shapes++] = s;
+}
+
 cublasStatus_t sim_product_queue(const SimProduct *product, cudaStream_t stream) {
   SimProduct *p = malloc(sizeof *p);
   if (p == NULL) abort();
   *p = *product;
+  count_shape(p);
   SimWork *w = sim_work("cublasLtMatmul", SIM_WORK_PRODUCT, run_product, p);
   bool sound = touch(w, "a", p->a, &p->la, true, false);
   sound = touch(w, "b", p->b, &p->lb, true, false) && sound;

@@ -98,6 +98,10 @@ SimCounters sim_counters_sum(const char *name);   // of kernels whose title cont
 void sim_counters_clear(void);
 void sim_counters_write(void); // to the file that VMA_SIM_COUNTERS names, if any
 
+// sim_product.c: distinct products since the last clear, by shape, types and layouts
+int64_t sim_product_shapes(void);
+void sim_product_clear(void);
+
 // The registered kernels, loaded; NULL: its PTX could not be.
 int sim_kernel_count(void);
 SimKernel *sim_kernel_at(int i);

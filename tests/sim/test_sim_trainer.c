@@ -1,8 +1,8 @@
 // labels: sim
 // The trainer on the simulated device against the CPU, on a tiny model: loss, every gradient and
 // ten optimizer steps in every way to train; checkpointing and another order of blocks and warps
-// change no bit; the host waits for nothing inside a step, not even to skip one whose gradients are
-// not finite; the plan is what the device hands out.
+// change no bit; products have few shapes; the host waits for nothing inside a step, not even to
+// skip one whose gradients are not finite; the plan is what the device hands out.
 #include "bf16.h"
 #include "plan.h"
 #include "rng.h"
@@ -350,6 +350,29 @@ static void a_step_waits_for_nothing(void) {
          (long long)waits[1]);
 }
 
+// The host looks for an algorithm once for each product of a layer, whatever the batches' lengths:
+// five products, each with its gradients.
+static void products_have_few_shapes(void) {
+  static RunConfig config;
+  static const int64_t micro_tokens[] = {34, 1000}, expected[FORMS] = {10, 15, 15, 10};
+  const SimControl *sim = sim_module_control();
+  for (int form = LORA; form <= FULL_BF16 && sim_module_simulated(); form += FULL_BF16) {
+    sim->clear();
+    for (int i = 0; i < 2; i++) {
+      make_form(&config, form);
+      config.train.micro_tokens = micro_tokens[i];
+      Fixture *f = open_fixture(&config, SIMULATED);
+      run_steps(f, 0, 2);
+      EvalResult e = trainer_evaluate(&f->trainer, (int32_t[]){6, 2, 4}, 3);
+      EXPECT(e.loss > 0.5, "a loss of %g", e.loss);
+      close_fixture(f);
+    }
+    EXPECT(sim->product_shapes() == expected[form], "%s: %lld different products, expected %lld",
+           form_names[form], (long long)sim->product_shapes(), (long long)expected[form]);
+    sim_module_expect_clean();
+  }
+}
+
 static void the_plan_is_the_device_s(void) {
   static RunConfig config;
   const SimControl *sim = sim_module_control();
@@ -376,6 +399,7 @@ static void the_plan_is_the_device_s(void) {
 int main(void) {
   sim_module_control();
   RUN(the_plan_is_the_device_s);
+  RUN(products_have_few_shapes);
   RUN(a_step_waits_for_nothing);
   RUN(follows_the_cpu);
   RUN(nothing_changes_bits);

@@ -8,11 +8,12 @@
 #include "simd_rowio.h"
 
 #include <math.h>
+#include <string.h>
 
 static void need_targets(const char *op, Tensor targets, int64_t limit) {
   const int32_t *target = targets.data;
   for (int64_t l = 0; l < targets.cols; l++) {
-    CHECK(target[l] >= 0 && target[l] < limit, "%s: targets[%lld] is %d; expected 0 <= it < %lld",
+    CHECK(target[l] >= -1 && target[l] < limit, "%s: targets[%lld] is %d; expected -1 <= it < %lld",
           op, (long long)l, target[l], (long long)limit);
   }
 }
@@ -93,6 +94,11 @@ static void cross_entropy(Backend *be, Tensor loss, Tensor logits, Tensor target
     int64_t target = ((const int32_t *)targets.data)[l];
     void *row = row_at(logits, l);
     float *out = (float *)loss.data + l;
+    if (target < 0) {
+      *out = 0;
+      if (args->grad) memset(row, 0, (size_t)dtype_bytes(logits.dtype, logits.cols));
+      continue;
+    }
     SIMD_BY_F(logits.dtype, F, *out = loss_row(row, F, logits.cols, target, args));
   }
 }
@@ -120,12 +126,13 @@ static void log_probs(Backend *be, Tensor out, Tensor best, Tensor logits, Tenso
   for (int64_t l = 0; l < logits.rows; l++) {
     const void *row = row_at(logits, l);
     LogSum lse;
-    float x;
+    float x = 0;
     int64_t top;
     SIMD_BY_F(logits.dtype, F,
               (lse = log_sum_exp(row, F, logits.cols), top = best_of(row, F, logits.cols)));
-    rowio_load(&x, logits, l, ((const int32_t *)targets.data)[l], 1);
-    ((float *)out.data)[l] = x - lse.top - lse.rest;
+    int32_t target = ((const int32_t *)targets.data)[l];
+    if (target >= 0) rowio_load(&x, logits, l, target, 1);
+    ((float *)out.data)[l] = target >= 0 ? x - lse.top - lse.rest : 0;
     ((int32_t *)best.data)[l] = (int32_t)top;
   }
 }

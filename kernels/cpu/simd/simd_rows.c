@@ -85,10 +85,15 @@ static void gather_rows(Backend *be, Tensor y, Tensor x, Tensor rows) {
   }
   op_check_gather_rows(be, y, x, rows);
   const int32_t *from = rows.data;
-  need_index("gather_rows", "rows", from, y.rows, 0, x.rows);
+  need_index("gather_rows", "rows", from, y.rows, -1, x.rows);
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, tensor_count(y)))
   for (int64_t i = 0; i < y.rows; i++) {
-    memcpy(row_at(y, i), row_at(x, from[i]), (size_t)dtype_bytes(y.dtype, y.cols));
+    size_t bytes = (size_t)dtype_bytes(y.dtype, y.cols);
+    if (from[i] < 0) {
+      memset(row_at(y, i), 0, bytes);
+    } else {
+      memcpy(row_at(y, i), row_at(x, from[i]), bytes);
+    }
   }
 }
 
@@ -99,18 +104,21 @@ static void scatter_rows_acc(Backend *be, Tensor dx, Tensor dy, Tensor rows) {
   }
   op_check_scatter_rows_acc(be, dx, dy, rows);
   const int32_t *to = rows.data;
-  need_index("scatter_rows_acc", "rows", to, dy.rows, 0, dx.rows);
-  for (int64_t i = 1; i < dy.rows; i++) {
+  int64_t n = dy.rows;
+  need_index("scatter_rows_acc", "rows", to, n, -1, dx.rows);
+  while (n > 0 && to[n - 1] < 0) n--;
+  for (int64_t i = 1; i < n; i++) {
     CHECK(to[i] > to[i - 1], "scatter_rows_acc: rows[%lld] is %d after %d; expected ascending rows",
           (long long)i, to[i], to[i - 1]);
   }
+  need_index("scatter_rows_acc", "rows", to, n, 0, dx.rows); // those of -1 are last
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, tensor_count(dy)))
-  for (int64_t i = 0; i < dy.rows; i++) {
+  for (int64_t i = 0; i < n; i++) {
     void *out = row_at(dx, to[i]);
     const void *in = row_at(dy, i);
     SIMD_BY_F(
-        dx.dtype, F, SIMD_FOR(c, n, dx.cols) {
-          row_store(out, F, c, row_load(out, F, c, n) + row_load(in, F, c, n), n);
+        dx.dtype, F, SIMD_FOR(c, m, dx.cols) {
+          row_store(out, F, c, row_load(out, F, c, m) + row_load(in, F, c, m), m);
         });
   }
 }
