@@ -156,6 +156,12 @@ void cuda_attention_back_install(Backend *be); // cuda_attention_back.cu
 bool cuda_attention_mma(CudaBackend *cuda, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
                         const AttentionArgs *args);
 
+// The backward on tensor cores, likewise.
+// cuda_attention_mma_back.cu
+bool cuda_attention_mma_back(CudaBackend *cuda, Tensor dq, Tensor dk, Tensor dv, Tensor d_o,
+                             Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
+                             const AttentionArgs *args);
+
 // The forward of few queries a sequence; the same. scratch: cuda_scratch_attention bytes.
 // cuda_decode.cu
 bool cuda_attention_decode(CudaBackend *cuda, void *scratch, Tensor o, Tensor lse, Tensor q,

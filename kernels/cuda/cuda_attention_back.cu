@@ -1,4 +1,5 @@
-// Attention backward, for every form that the forward takes but pages.
+// Attention backward, for every form that the forward takes but pages. Calls that fit tensor cores
+// go to cuda_attention_mma_back.cu; the kernels here take the others.
 //
 // Maths, with p_ij = e^(s_ij - lse_i) and delta_i = do_i . o_i:
 //   ds_ij = p_ij (do_i . v_j - delta_i)
@@ -193,6 +194,7 @@ static void cuda_attention_back_acc(Backend *be, Tensor dq, Tensor dk, Tensor dv
   CUDA_OP(cuda, "attention_back_acc", CUDA_UPDATE(dq), CUDA_UPDATE(dk), CUDA_UPDATE(dv),
           CUDA_UPDATE(dbias), CUDA_READ(d_o), CUDA_READ(o), CUDA_READ(lse), CUDA_READ(q),
           CUDA_READ(k), CUDA_READ(v), CUDA_READ_ATTENTION(args));
+  if (cuda_attention_mma_back(cuda, dq, dk, dv, d_o, o, lse, q, k, v, args)) return;
   CUDA_F(q.dtype, "attention_back_acc",
          CUDA_BY_WIDTH("attention_back_acc", args->head_dim,
                        launch_back<F, N>(cuda, dq, dk, dv, dbias, d_o, o, lse, q, k, v, args)));

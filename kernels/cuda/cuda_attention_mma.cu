@@ -16,91 +16,23 @@
 // the eight rows that ldmatrix reads lie in different banks: 24 KiB (D 64) or 48 KiB (D 128). The
 // output goes through Q's place, to be stored 16 bytes a lane.
 // flops: 4 D a pair of whole tiles; bytes: q and o once, K and V once a query tile (mostly L2).
-#include "cuda_attention.cuh"
-#include "cuda_ptx.cuh"
+#include "cuda_attention_mma.cuh"
 
-enum { MMA_TILE = 64, MMA_THREADS = 128 };
-
-// Byte place of piece c of row r in a tile.
-template <int D> __device__ __forceinline__ uint32_t tile_place(int r, int c) {
-  return (uint32_t)((r * (D / 8) + (c ^ (r & 7))) * 16);
-}
-
-// Starts the copy of 64 rows; row r of the tile is row `first + r` of x, or a key through pages.
-// Rows from `some` on become zero.
+// The tile of keys (or values) j0 .. end - 1 of sequence s, through pages where there are any.
 template <int D>
-__device__ __forceinline__ void load_queries(uint32_t tile, const Rows<const __nv_bfloat16> &x,
-                                             int64_t first, int64_t column, int some) {
-#pragma unroll
-  for (int p = threadIdx.x; p < MMA_TILE * (D / 8); p += MMA_THREADS) {
-    int r = p / (D / 8), c = p % (D / 8);
-    const __nv_bfloat16 *from = x.at(first + (r < some ? r : 0), column + c * 8);
-    ptx_async_copy16(tile + tile_place<D>(r, c), from, r < some ? 16 : 0);
-  }
-}
-
-template <int D>
-__device__ __forceinline__ void load_keys(uint32_t tile, const Rows<const __nv_bfloat16> &x,
-                                          const AttentionView &view, int s, int j0, int64_t column,
-                                          int end) {
-#pragma unroll
-  for (int p = threadIdx.x; p < MMA_TILE * (D / 8); p += MMA_THREADS) {
-    int r = p / (D / 8), c = p % (D / 8);
-    bool there = j0 + r < end;
-    const __nv_bfloat16 *from = x.at(key_row(view, s, there ? j0 + r : j0), column + c * 8);
-    ptx_async_copy16(tile + tile_place<D>(r, c), from, there ? 16 : 0);
-  }
-}
-
-// x [16 rows of this warp][64 keys] = q k^T
-template <int D>
-__device__ __forceinline__ void tile_scores(float (&x)[8][4], uint32_t q_tile, uint32_t k_tile,
-                                            int warp) {
-  int lane = ptx_lane();
-#pragma unroll
-  for (int n = 0; n < 8; n++) x[n][0] = x[n][1] = x[n][2] = x[n][3] = 0.0f;
-#pragma unroll
-  for (int d = 0; d < D / 16; d++) {
-    uint32_t a[4];
-    ptx_ldmatrix_x4(a, q_tile + tile_place<D>(warp * 16 + (lane & 15), 2 * d + (lane >> 4)));
-#pragma unroll
-    for (int n = 0; n < 4; n++) { // 16 keys: matrices keys 0-7 low and high half, keys 8-15
-      uint32_t b[4];
-      ptx_ldmatrix_x4(b, k_tile + tile_place<D>(n * 16 + (lane & 7) + (lane >> 4) * 8,
-                                                2 * d + ((lane >> 3) & 1)));
-      ptx_mma_bf16(x[2 * n], a, b[0], b[1]);
-      ptx_mma_bf16(x[2 * n + 1], a, b[2], b[3]);
-    }
-  }
-}
-
-// out += p v
-template <int D>
-__device__ __forceinline__ void tile_values(float (&out)[D / 8][4], const float (&p)[8][4],
-                                            uint32_t v_tile) {
-  int lane = ptx_lane();
-#pragma unroll
-  for (int j = 0; j < 4; j++) { // 16 keys
-    uint32_t a[4] = {ptx_pack_bf16(p[2 * j][0], p[2 * j][1]),
-                     ptx_pack_bf16(p[2 * j][2], p[2 * j][3]),
-                     ptx_pack_bf16(p[2 * j + 1][0], p[2 * j + 1][1]),
-                     ptx_pack_bf16(p[2 * j + 1][2], p[2 * j + 1][3])};
-#pragma unroll
-    for (int c = 0; c < D / 16; c++) {
-      uint32_t b[4];
-      ptx_ldmatrix_x4_trans(b, v_tile + tile_place<D>(j * 16 + (lane & 15), 2 * c + (lane >> 4)));
-      ptx_mma_bf16(out[2 * c], a, b[0], b[1]);
-      ptx_mma_bf16(out[2 * c + 1], a, b[2], b[3]);
-    }
-  }
+static __device__ __forceinline__ void load_keys(uint32_t tile, const Rows<const __nv_bfloat16> &x,
+                                                 const AttentionView &view, int s, int j0,
+                                                 int64_t column, int end) {
+  tile_load<D, MMA_TILE>(tile, end - j0,
+                         [&](int r) { return x.at(key_row(view, s, j0 + r), column); });
 }
 
 // Scores to weights, and what was summed before shrunk to the new maximum. seen: keys of the tile
 // that the lane's two rows see.
 template <int D>
-__device__ __forceinline__ void tile_softmax(float (&x)[8][4], float (&out)[D / 8][4],
-                                             float (&most)[2], float (&sum)[2],
-                                             const int (&seen)[2], float scale) {
+static __device__ __forceinline__ void tile_softmax(float (&x)[8][4], float (&out)[D / 8][4],
+                                                    float (&most)[2], float (&sum)[2],
+                                                    const int (&seen)[2], float scale) {
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     float top = most[half];
@@ -156,7 +88,7 @@ static __global__ void __launch_bounds__(MMA_THREADS)
   }
   float out[D / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
   if (end > 0) { // the same for the whole block
-    load_queries<D>(q_tile, q, first, column, some);
+    tile_load_rows<D, MMA_TILE>(q_tile, q, first, column, some);
     load_keys<D>(k_tile, k, view, s, 0, kv_column, end);
     ptx_async_commit();
   }
@@ -166,7 +98,7 @@ static __global__ void __launch_bounds__(MMA_THREADS)
     load_keys<D>(v_tile, v, view, s, j0, kv_column, end);
     ptx_async_commit();
     float x[8][4];
-    tile_scores<D>(x, q_tile, k_tile, warp);
+    tile_product<D, MMA_TILE>(x, q_tile, warp * 16, k_tile);
     ptx_async_wait<0>();
     __syncthreads(); // V is there; nobody reads K any more
     if (j0 + MMA_TILE < end) {
@@ -174,8 +106,8 @@ static __global__ void __launch_bounds__(MMA_THREADS)
       ptx_async_commit();
     }
     int left[2] = {seen[0] - j0, seen[1] - j0};
-    tile_softmax<D>(x, out, most, sum, left, view.scale * 1.44269504f);
-    tile_values<D>(out, x, v_tile);
+    tile_softmax<D>(x, out, most, sum, left, view.scale * LOG2_E);
+    tile_add<D, MMA_TILE>(out, x, v_tile);
   }
   char *staged = (char *)tile_memory; // only this warp's rows of Q, last read before a barrier
 #pragma unroll
@@ -189,8 +121,7 @@ static __global__ void __launch_bounds__(MMA_THREADS)
       *(uint32_t *)(staged + tile_place<D>(r, c) + 4 * ptx_lane_column()) =
           ptx_pack_bf16(out[c][2 * half] * inverse, out[c][2 * half + 1] * inverse);
     if (lse.data != NULL && ptx_lane_column() == 0 && r < some)
-      lse.row(first + r)[head] =
-          total > 0.0f ? (most[half] + log2f(total)) * 0.69314718f : -INFINITY;
+      lse.row(first + r)[head] = total > 0.0f ? (most[half] + log2f(total)) * LN_2 : -INFINITY;
   }
   __syncwarp();
 #pragma unroll
@@ -230,12 +161,11 @@ static void launch_mma(CudaBackend *cuda, Tensor o, Tensor lse, Tensor q, Tensor
 
 bool cuda_attention_mma(CudaBackend *cuda, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
                         const AttentionArgs *args) {
-  if (q.dtype != DT_BF16 || tensor_given(args->bias) || args->max_q <= 16) return false;
+  if (!mma_takes(q, args)) return false;
   if (!cuda_wide(o) || !cuda_wide(q) || !cuda_wide(k) || !cuda_wide(v)) return false;
-  if (args->head_dim == 64) {
+  if (args->head_dim == 64)
     launch_mma<64>(cuda, o, lse, q, k, v, args);
-    return true;
-  }
-  if (args->head_dim == 128) launch_mma<128>(cuda, o, lse, q, k, v, args);
-  return args->head_dim == 128;
+  else
+    launch_mma<128>(cuda, o, lse, q, k, v, args);
+  return true;
 }

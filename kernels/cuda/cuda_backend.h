@@ -56,7 +56,7 @@ void cuda_check_launch(const char *kernel, int64_t blocks, int64_t threads, int6
                        const char *file, int line);
 
 // kernel<<<grid, block, shared, stream>>>(...) on the backend's stream. In .cu files only. More
-// than 48 KiB of shared memory: cuda_allow_shared first.
+// than 48 KiB of shared memory: cuda_allow_shared once, when the backend opens.
 #define CUDA_LAUNCH(cuda, kernel, grid, block, shared, ...)                                        \
   do {                                                                                             \
     dim3 launch_grid(grid), launch_block(block);                                                   \
@@ -124,6 +124,7 @@ Status cuda_ring_open(CudaBackend *cuda, Error *err);
 void cuda_ring_close(CudaBackend *cuda);
 Status cuda_gemm_open(CudaBackend *cuda, Error *err);
 void cuda_gemm_close(CudaBackend *cuda);
+void cuda_attention_open(CudaBackend *cuda); // shared memory beyond 48 KiB for its kernels
 
 // ---- pieces that several ops use ----
 

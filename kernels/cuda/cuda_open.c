@@ -181,6 +181,7 @@ static Status cuda_open(Backend **out, int device, Error *err) {
   TRY(open_library(cuda, err));
   TRY(cuda_ring_open(cuda, err));
   TRY(cuda_gemm_open(cuda, err));
+  cuda_attention_open(cuda);
   TRY(backend_cuda_shadow_open(&cuda->be.shadow, err));
   cuda->be.context_bytes = context_taken(before, memory_in_use(device));
   *out = &cuda->be;
