@@ -29,7 +29,7 @@ void sim_check_block_begin(SimBlock *block) {
 
 void sim_check_block_end(SimBlock *block) {
   Shadow *s = block->shadow;
-  check_async_end(s);
+  check_async_end(block);
   for (int n = 0; n < block->n_warps; n++) free(s->lanes[n]);
   free(s->copies);
   free(s->shared);

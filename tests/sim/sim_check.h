@@ -82,7 +82,7 @@ bool sim_check_written(const char *who, const char *what, const void *from, int6
 // The cells of global memory from an address on, made at first use; NULL: in no allocation.
 Cell *check_global_cells(const void *address);
 
-// The block ends: what was never waited for reads no more.
-void check_async_end(Shadow *s);
+// The block ends: what was never waited for is reported, and reads no more.
+void check_async_end(SimBlock *block);
 
 #endif

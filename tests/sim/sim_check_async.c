@@ -76,7 +76,18 @@ static void release_source(const Copy *copy) {
   for (int c = 0; c < copy->source_cells; c++) copy->source[c].sources--;
 }
 
-void check_async_end(Shadow *s) {
+// Shared memory may be another block's by the time that such a copy lands.
+static void report_left(SimBlock *block, const Copy *copy, int64_t n) {
+  const SimKernel *k = block->launch->kernel;
+  sim_report(SIM_ASYNC_IN_FLIGHT, k, sim_line(k, copy->pc),
+             "cp.async: block %lld ends with %lld copies under way, the first of thread %d to "
+             "shared offset %u",
+             (long long)block->index, (long long)n, copy->thread, copy->offset);
+}
+
+void check_async_end(SimBlock *block) {
+  const Shadow *s = block->shadow;
+  if (s->n_copies > 0) report_left(block, &s->copies[0], s->n_copies);
   for (int64_t k = 0; k < s->n_copies; k++) release_source(&s->copies[k]);
 }
 

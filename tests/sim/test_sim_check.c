@@ -99,10 +99,18 @@ static const char async[] = BEGIN
     "cp.async.wait_group 0;\nbar.sync 0;\nld.shared.u32 %r11, [%r4];\nsetp.lt.u32 %p2, %g, %n;\n"
     "@%p2 st.global.u32 [%o], %r11;\nret;\n}\n";
 
+// Copies that nobody reads, and nobody waits for: the last is under way when the block ends.
+static const char async_left[] =
+    BEGIN "mul.wide.u32 %d1, %t, 4;\nld.param.u64 %d2, [in];\nadd.u64 %d1, %d1, %d2;\n"
+          "cp.async.ca.shared.global [%r3], [%d1], 4;\ncp.async.commit_group;\n"
+          "cp.async.wait_group 0;\nret;\n}\n";
+
 static void test_async(void) {
   expect_none(async);
   expect(async, "cp.async.wait_group", SIM_ASYNC_IN_FLIGHT);
   expect(async, "bar.sync", SIM_RACE_RAW); // or in flight still, by the order of warps
+  expect_none(async_left);
+  expect(async_left, "cp.async.wait_group", SIM_ASYNC_IN_FLIGHT);
 }
 
 #define GUARDED(op) BEGIN "setp.ge.u32 %p1, %g, %n;\n@%p1 bra A;\n" op "A: ret;\n}\n"
