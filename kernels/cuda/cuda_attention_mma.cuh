@@ -15,6 +15,23 @@ enum { MMA_TILE = 64, MMA_THREADS = 128 };
 #define LOG2_E 1.44269504f
 #define LN_2 0.69314718f
 
+// What the queries of a sequence see of its `keys` keys: query i those up to i + offset, and those
+// of the prefix. Loaded once, so that the rest is arithmetic.
+struct Sight {
+  int offset, prefix, keys;
+  __device__ __forceinline__ Sight(const AttentionView &view, int s)
+      : offset(offset_of(view, s)), prefix(view.prefix != NULL ? view.prefix[s] : 0),
+        keys(key_count(view, s)) {
+  }
+  __device__ __forceinline__ int visible(int i) const {
+    return min(max(offset + i + 1, prefix), keys);
+  }
+  // The first query that sees key j.
+  __device__ __forceinline__ int first_of(int j) const {
+    return j < prefix ? 0 : max(j - offset, 0);
+  }
+};
+
 // Byte place of piece c of row r in a tile.
 template <int D> static __device__ __forceinline__ uint32_t tile_place(int r, int c) {
   return (uint32_t)((r * (D / 8) + (c ^ (r & 7))) * 16);

@@ -10,10 +10,9 @@
 //
 // Tiling: a block has 4 warps; of its tile of 64 warp w owns rows 16 w .. 16 w + 15, whose sums
 // stay in registers to the end.
-//   dq   a block owns 64 queries of a head of a sequence and walks the keys, 64 at a time, up to
-//   the
-//        last that its last query sees. The next K and V are under way meanwhile. It leaves delta
-//        in scratch for the second pass.
+//   dq   a block owns 64 queries of a head of a sequence and walks the keys, 64 at a time, as far
+//        as its last query sees. The next K and V are under way meanwhile. It leaves delta in
+//        scratch for the second pass.
 //   dkv  a block owns 64 keys of a kv head of a sequence and walks the query heads of its group and
 //        the queries from the first that sees one of its keys, 64 (D 64) or 32 (D 128) at a time.
 //        Its products are transposed, keys by queries: p and ds are then operands as they stand.
@@ -21,9 +20,14 @@
 //   dq   Q, dO, V, K, next K [64][D]: 40 KiB (D 64) or 80 KiB (D 128).
 //   dkv  K, V [64][D], Q, dO [64 or 32][D], then lse log2(e) and delta of the tile's queries, f32:
 //        32.5 KiB or 48.25 KiB; two blocks fit a multiprocessor of compute capability 8.6.
-// flops: 14 D a pair of whole tiles (5 products and 2 recomputed); bytes: dq, dk, dv twice, Q, dO,
-// o once and K, V once a query tile for dq, K, V once and Q, dO once a key tile for dkv (mostly
-// L2).
+// flops: 14 D a pair of whole tiles (5 products and 2 recomputed); bytes: dq, dk, dv twice; for dq
+// Q, dO, o once, K, V once a query tile; for dkv K, V once, Q, dO once a key tile (mostly L2).
+//
+// Use of the tensor cores in the two loops, as a model of the machine code predicts it and no
+// device has confirmed: compute capability 8.0: dq 64 %, dkv 57 % (D 128), 58 % and 59 % (D
+// 64); 8.6: 86 % and 99 % (D 128), 97 % and 99 % (D 64). 10 D of the flops are useful: that leaves
+// 43 % (D 128) and 42 % (D 64) on 8.0, 67 % and 70 % on 8.6; FlashAttention-2 has 66 % and 59 %
+// on 8.0, 95 % (D 128) on 8.6 there. Two products done twice are the price of sums without atomics.
 #include "cuda_attention_mma.cuh"
 #include "cuda_scratch.h"
 
@@ -85,8 +89,9 @@ static __global__ void __launch_bounds__(MMA_THREADS, 1)
   int i0 = (tiles - 1 - (int)(blockIdx.x % tiles)) * MMA_TILE; // the longest first
   int64_t first = (int64_t)view.cu_q[s] + i0, keys = view.cu_k[s], column = (int64_t)head * D,
           kv_column = (int64_t)(head / view.group) * D;
+  Sight sight(view, s);
   int some = (int)(view.cu_q[s + 1] - first), seen[2]; // queries from i0 on, the tile's and later
-  int end = some > 0 ? visible_keys(view, s, i0 + min(some, (int)MMA_TILE) - 1) : 0;
+  int end = some > 0 ? sight.visible(i0 + min(some, (int)MMA_TILE) - 1) : 0;
   if (end > 0) { // the same for the whole block
     tile_load_rows<D, MMA_TILE>(q_tile, t.q, first, column, some);
     tile_load_rows<D, MMA_TILE>(do_tile, t.d_o, first, column, some);
@@ -101,7 +106,7 @@ static __global__ void __launch_bounds__(MMA_THREADS, 1)
   for (int half = 0; half < 2; half++) {
     int r = row0 + ptx_lane_row() + 8 * half;
     bool there = r < some;
-    seen[half] = there ? visible_keys(view, s, i0 + r) : 0;
+    seen[half] = there ? sight.visible(i0 + r) : 0;
     lse[half] = there ? t.lse.row(first + r)[head] * LOG2_E : 0.0f;
     delta[half] = there ? t.delta[(first + r) * view.heads + head] : 0.0f;
   }
@@ -149,17 +154,15 @@ static __global__ void __launch_bounds__(MMA_THREADS, 1)
            q_tile = v_tile + MMA_TILE * D * 2, do_tile = q_tile + N * D * 2;
   float *lse = (float *)tile_memory + (MMA_TILE + N) * D, *delta = lse + N;
   int row0 = threadIdx.x / 32 * 16, s = blockIdx.x / tiles, kv_head = blockIdx.y;
-  int j0 = (int)(blockIdx.x % tiles) * MMA_TILE, some = key_count(view, s) - j0;
+  Sight sight(view, s);
+  int j0 = (int)(blockIdx.x % tiles) * MMA_TILE, some = sight.keys - j0;
   int64_t first = view.cu_q[s], keys = (int64_t)view.cu_k[s] + j0, kv_column = (int64_t)kv_head * D;
-  int n_q = some > 0 ? (int)(view.cu_q[s + 1] - first) : 0, offset = offset_of(view, s),
-      prefix = view.prefix != NULL ? view.prefix[s] : 0;
-  // The first query that sees a key of the tile, and that sees the lane's two keys.
-  int from = j0 < prefix ? 0 : max(j0 - offset, 0), seen_from[2];
+  int n_q = (int)(view.cu_q[s + 1] - first);
+  if (some <= 0) n_q = 0;
+  int from = sight.first_of(j0), seen_from[2];
 #pragma unroll
-  for (int half = 0; half < 2; half++) {
-    int j = j0 + row0 + ptx_lane_row() + 8 * half;
-    seen_from[half] = j < prefix ? 0 : j - offset;
-  }
+  for (int half = 0; half < 2; half++)
+    seen_from[half] = sight.first_of(j0 + row0 + ptx_lane_row() + 8 * half);
   float dk[D / 8][4] = {}, dv[D / 8][4] = {}, scale = view.scale * LOG2_E;
   if (from < n_q) { // the same for the whole block
     tile_load_rows<D, MMA_TILE>(k_tile, t.k, keys, kv_column, some);

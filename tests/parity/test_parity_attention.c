@@ -148,7 +148,7 @@ static const Shape many_sums = {"decode, one by one",
 static const Shape page_shapes[] = {
     {"tile pages", 4, 2, 64, 3, .q = {20, 65, 1}, .k = {150, 65, 129}, .offset = {130, 0, 128},
      .page = 16, .k_lens = true},
-    {"tile pages, 128 columns", 2, 1, 128, 2, .q = {64, 17}, .k = {65, 81}, .offset = {1, 64},
+    {"tile pages, 128 columns", 2, 1, 128, 2, .q = {65, 17}, .k = {66, 81}, .offset = {1, 64},
      .prefix = {0, 70}, .page = 64, .k_lens = true},
 };
 
