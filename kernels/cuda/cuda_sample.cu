@@ -131,17 +131,22 @@ __device__ __forceinline__ uint32_t search(const Choice &row, uint32_t sure, dou
 }
 
 // The id of the rank-th value (from 0, lowest id first) of that key, to thread 0 and whoever waits
-// for the next barrier, in *found.
+// for the next barrier, in *found. Rank may have been rounded beyond the last of those values, or
+// of the first `ties` of them, that count: then it is this.
 __device__ __forceinline__ void find_tie(int32_t *found, const Choice &row, uint32_t key,
-                                         double rank) {
+                                         double rank, double ties) {
   int64_t run = (row.cols + CHOICE_THREADS - 1) / CHOICE_THREADS, from = threadIdx.x * run,
           to = from + run < row.cols ? from + run : row.cols;
   double own = 0.0;
   for (int64_t i = from; i < to; i++) own += key_of(row.values[i]) == key ? 1.0 : 0.0;
   row.scan[threadIdx.x] = own;
   __syncthreads();
-  double before = 0.0;
-  for (int i = 0; i < (int)threadIdx.x; i++) before += row.scan[i];
+  double before = 0.0, all = 0.0;
+  for (int i = 0; i < CHOICE_THREADS; i++) {
+    if (i == (int)threadIdx.x) before = all;
+    all += row.scan[i];
+  }
+  rank = fmin(rank, fmin(ties, all) - 1.0);
   if (!(before <= rank && rank < before + own)) return;
   for (int64_t i = from; i < to; i++) {
     if (key_of(row.values[i]) != key) continue;
@@ -208,16 +213,13 @@ __device__ __forceinline__ Kept keep(const Choice &row, float most, float temper
 
 __device__ __forceinline__ void find_kept(int32_t *found, const Choice &row, const Kept &kept,
                                           float most, float temperature, double u) {
-  double at = u * kept.total, s[3], n[3];
+  double at = u * kept.total, s[3];
   uint32_t key = search(row, kept.key, at, true, false);
-  const uint32_t edge[3] = {key, key + 1, key + 1};
-  sums_from(s, row, edge, false);
-  sums_from(n, row, edge, true);
-  double ties = key == kept.key ? kept.ties : n[0] - n[1];
-  double rank = floor((at - s[1]) / weight_of(value_of(key), most, temperature));
+  const uint32_t above[3] = {key + 1, key + 1, key + 1};
+  sums_from(s, row, above, false);
+  double rank = floor((at - s[0]) / weight_of(value_of(key), most, temperature));
   if (!(rank >= 0.0)) rank = 0.0;
-  if (rank > ties - 1.0) rank = ties - 1.0;
-  find_tie(found, row, key, rank);
+  find_tie(found, row, key, rank, key == kept.key ? kept.ties : (double)row.cols);
 }
 
 // The uniform number that rng_uniform gives.
