@@ -83,40 +83,41 @@ __device__ __forceinline__ void fill_tile(float *tile, const Operand<T, BY_DEPTH
   }
 }
 
-// out = factor * sums; rows of `selection` alone when adding.
-template <typename T> struct Result {
+// out = factor * sums or, ADD, out += factor * mask * sums in the rows of `selection`.
+template <typename T, bool ADD> struct Result {
   Rows<T> out;
   int64_t rows, cols;
   int64_t piece_size; // elements from one piece's result to the next one's
   float factor;
   Selection selection;
   DropoutMask mask;
-  bool add, wide;
+  bool wide;
 
   __device__ __forceinline__ void quad(const float (&sum)[4], int64_t r, int64_t c,
                                        int64_t piece) const {
-    if (r >= rows || c >= cols || !selection.has(r)) return;
+    if (r >= rows || c >= cols || (ADD && !selection.has(r))) return;
     T *p = out.row(r) + c + piece * piece_size;
     int n = cols - c < 4 ? (int)(cols - c) : 4;
-    float v[4], keep[4];
-    dropout_factors(keep, mask, r, (uint32_t)(c / 4));
-    if (add) {
+    float v[4];
+    if constexpr (ADD) {
+      float keep[4];
+      dropout_factors(keep, mask, r, (uint32_t)(c / 4));
       load_some(v, p, n, wide);
+#pragma unroll
+      for (int i = 0; i < 4; i++) v[i] += factor * sum[i] * keep[i];
     } else {
 #pragma unroll
-      for (int i = 0; i < 4; i++) v[i] = 0.0f;
+      for (int i = 0; i < 4; i++) v[i] = factor * sum[i];
     }
-#pragma unroll
-    for (int i = 0; i < 4; i++) v[i] += factor * sum[i] * keep[i];
     store_some(p, v, n, wide);
   }
 };
 
 // Grid: tiles of columns, tiles of rows, pieces of the depth.
 // budget: product_kernel registers=80 shared=17024
-template <int TN, typename L, bool LD, typename R, bool RD, typename T>
+template <int TN, typename L, bool LD, typename R, bool RD, typename T, bool ADD>
 static __global__ void __launch_bounds__(LORA_THREADS, 3)
-    product_kernel(Operand<L, LD> left, Operand<R, RD> right, Result<T> result, int64_t depth,
+    product_kernel(Operand<L, LD> left, Operand<R, RD> right, Result<T, ADD> result, int64_t depth,
                    int64_t piece_depth) {
   enum { PL = LORA_TM + 1, PR = TN + 4, QUADS = TN / 4, STEP = LORA_THREADS / QUADS };
   enum { MR = LORA_TM / STEP };
@@ -200,30 +201,30 @@ static Operand<T, BY_DEPTH> selected_of(Tensor t, RowSelect select, const Dropou
   return o;
 }
 
-template <typename T> static Result<T> result_of(Tensor t, float factor, bool add) {
-  Result<T> r = {
-      rows_of<T>(t),       t.rows, t.cols, 0, factor, select_all(), dropout_mask_of(NULL), add,
+template <typename T, bool ADD> static Result<T, ADD> result_of(Tensor t, float factor) {
+  Result<T, ADD> r = {
+      rows_of<T>(t),       t.rows, t.cols, 0, factor, select_all(), dropout_mask_of(NULL),
       quads_lie_aligned(t)};
   return r;
 }
 
-template <int TN, typename L, bool LD, typename R, bool RD, typename T>
+template <int TN, typename L, bool LD, typename R, bool RD, typename T, bool ADD>
 static void launch_tiles(CudaBackend *cuda, const Operand<L, LD> &left, const Operand<R, RD> &right,
-                         const Result<T> &result, int64_t depth, int64_t piece_depth,
+                         const Result<T, ADD> &result, int64_t depth, int64_t piece_depth,
                          int64_t pieces) {
   enum { MOST = 65535 }; // tiles of a launch along the grid's second dimension
   int64_t tiles = cuda_ceil(result.rows, LORA_TM);
   CHECK(tiles <= MOST && pieces <= MOST, "LoRA: %lld rows in one product; split the batch",
         (long long)result.rows);
   dim3 grid((unsigned)cuda_ceil(result.cols, TN), (unsigned)tiles, (unsigned)pieces);
-  CUDA_LAUNCH(cuda, (product_kernel<TN, L, LD, R, RD, T>), grid, LORA_THREADS, 0, left, right,
+  CUDA_LAUNCH(cuda, (product_kernel<TN, L, LD, R, RD, T, ADD>), grid, LORA_THREADS, 0, left, right,
               result, depth, piece_depth);
 }
 
 // Columns of the result are ranks, few as a rule.
-template <typename L, bool LD, typename R, bool RD, typename T>
+template <typename L, bool LD, typename R, bool RD, typename T, bool ADD>
 static void launch_ranks(CudaBackend *cuda, const Operand<L, LD> &left, const Operand<R, RD> &right,
-                         const Result<T> &result, int64_t depth, int64_t piece_depth,
+                         const Result<T, ADD> &result, int64_t depth, int64_t piece_depth,
                          int64_t pieces) {
   if (result.cols <= 16)
     launch_tiles<16>(cuda, left, right, result, depth, piece_depth, pieces);
@@ -242,7 +243,7 @@ static void cuda_lora_down(Backend *be, Tensor t, Tensor x, Tensor a, RowSelect 
   if (tensor_count(t) == 0) return;
   CUDA_F(x.dtype, "lora_down",
          launch_ranks(cuda, selected_of<F, false>(x, select, dropout), operand_of<float, false>(a),
-                      result_of<float>(t, 1.0f, false), x.cols, x.cols, 1));
+                      result_of<float, false>(t, 1.0f), x.cols, x.cols, 1));
 }
 
 static void cuda_lora_up_acc(Backend *be, Tensor y, Tensor t, Tensor b, float scale,
@@ -253,7 +254,7 @@ static void cuda_lora_up_acc(Backend *be, Tensor y, Tensor t, Tensor b, float sc
           CUDA_READ(select.adapters));
   if (tensor_count(y) == 0) return;
   CUDA_F(y.dtype, "lora_up_acc", {
-    Result<F> result = result_of<F>(y, scale, true);
+    Result<F, true> result = result_of<F, true>(y, scale);
     result.selection = selection_of(select);
     launch_tiles<64>(cuda, operand_of<float, false>(t), operand_of<float, false>(b), result, t.cols,
                      t.cols, 1);
@@ -268,7 +269,7 @@ static void launch_gradient(CudaBackend *cuda, Tensor out, bool transposed, Tens
                             void *scratch) {
   int64_t width = wide.cols, rank = narrow.cols, pieces = cuda_lora_pieces(wide.rows);
   Tensor partial = tensor_make(scratch, DT_F32, width, rank);
-  Result<float> result = result_of<float>(partial, 1.0f, false);
+  Result<float, false> result = result_of<float, false>(partial, 1.0f);
   result.piece_size = width * rank;
   result.wide = result.wide && rank % 4 == 0;
   launch_ranks(cuda, selected_of<F, true>(wide, select, dropout), operand_of<float, true>(narrow),
@@ -282,12 +283,12 @@ static void launch_back(CudaBackend *cuda, Tensor dx, Tensor da, Tensor db, Tens
                         Tensor t, Tensor x, Tensor a, Tensor b, float scale, RowSelect select,
                         const Dropout *dropout) {
   launch_ranks(cuda, selected_of<F, false>(dy, select, NULL), operand_of<float, true>(b),
-               result_of<float>(dt, scale, false), dy.cols, dy.cols, 1);
+               result_of<float, false>(dt, scale), dy.cols, dy.cols, 1);
   void *scratch = cuda_scratch(cuda, cuda_scratch_lora_back(da, db, x.rows));
   if (tensor_given(db)) launch_gradient<F>(cuda, db, false, dy, t, scale, select, NULL, scratch);
   if (tensor_given(da)) launch_gradient<F>(cuda, da, true, x, dt, 1.0f, select, dropout, scratch);
   if (!tensor_given(dx)) return;
-  Result<F> result = result_of<F>(dx, 1.0f, true);
+  Result<F, true> result = result_of<F, true>(dx, 1.0f);
   result.selection = selection_of(select);
   result.mask = dropout_mask_of(dropout);
   launch_tiles<64>(cuda, operand_of<float, false>(dt), operand_of<float, true>(a), result, dt.cols,
