@@ -124,6 +124,22 @@ template <int DTYPE> static __device__ inline float quant_value(const uint8_t *r
   return v[0];
 }
 
+// Element c of a row of a block-quantised tensor.
+static __device__ inline float quantised_at(int dtype, const uint8_t *row, int64_t c) {
+  switch (dtype) {
+  case DT_Q8_0:
+    return quant_value<DT_Q8_0>(row, c);
+  case DT_Q4_0:
+    return quant_value<DT_Q4_0>(row, c);
+  case DT_Q4_1:
+    return quant_value<DT_Q4_1>(row, c);
+  case DT_Q4_K:
+    return quant_value<DT_Q4_K>(row, c);
+  default:
+    return quant_value<DT_Q6_K>(row, c);
+  }
+}
+
 // Element c of row r of a tensor of any dtype that a cast reads; rows are `stride` bytes apart.
 static __device__ inline float value_at(int dtype, const uint8_t *data, int64_t stride, int64_t r,
                                         int64_t c) {
@@ -137,16 +153,8 @@ static __device__ inline float value_at(int dtype, const uint8_t *data, int64_t 
     return __half2float(((const __half *)row)[c]);
   case DT_F64:
     return (float)((const double *)row)[c];
-  case DT_Q8_0:
-    return quant_value<DT_Q8_0>(row, c);
-  case DT_Q4_0:
-    return quant_value<DT_Q4_0>(row, c);
-  case DT_Q4_1:
-    return quant_value<DT_Q4_1>(row, c);
-  case DT_Q4_K:
-    return quant_value<DT_Q4_K>(row, c);
   default:
-    return quant_value<DT_Q6_K>(row, c);
+    return quantised_at(dtype, row, c);
   }
 }
 

@@ -19,11 +19,14 @@ static __device__ inline int64_t own_column(void) {
 // budget: embedding_kernel registers=24 shared=0
 template <typename F>
 static __global__ void embedding_kernel(Rows<F> y, const uint8_t *table, int64_t stride, int dtype,
-                                        const int32_t *ids, int64_t cols) {
+                                        bool quantised, const int32_t *ids, int64_t cols) {
   int64_t r = blockIdx.x, c = own_column();
   if (c >= cols) return;
   int32_t id = ids[r];
-  store_f32(y.at(r, c), id < 0 ? 0.0f : value_at(dtype, table, stride, id, c));
+  const uint8_t *row = table + id * stride;
+  float value = 0.0f;
+  if (id >= 0) value = quantised ? quantised_at(dtype, row, c) : load_f32((const F *)row + c);
+  store_f32(y.at(r, c), value);
 }
 
 // Which of rows [first, first + 32) below `end` have this id, as a mask; the same in all lanes.
@@ -108,7 +111,7 @@ static void cuda_embedding(Backend *be, Tensor y, Tensor table, Tensor ids) {
   CUDA_F(y.dtype, "embedding",
          CUDA_LAUNCH(cuda, embedding_kernel<F>, grid_of(y), BLOCK, 0, rows_of<F>(y),
                      (const uint8_t *)table.data, dtype_bytes(table.dtype, table.stride),
-                     (int)table.dtype, (const int32_t *)ids.data, y.cols));
+                     (int)table.dtype, table.dtype != y.dtype, (const int32_t *)ids.data, y.cols));
 }
 
 template <typename T, typename F>
