@@ -4,6 +4,7 @@
 // are those of the operands, once each; flops do not count beside them. Sums are taken in f32 and
 // rounded once, at the store.
 #include "cuda_math.cuh"
+#include "cuda_probe.h"
 
 // budget: fill_kernel registers=16 shared=0
 template <typename T>
@@ -204,6 +205,10 @@ static void cuda_glu_back_acc(Backend *be, Tensor dgu, Tensor dy, Tensor gu, Act
   CUDA_F(dy.dtype, "glu_back_acc",
          CUDA_LAUNCH(cuda, glu_back_kernel<F>, blocks_for(tensor_count(dy)), BLOCK, 0,
                      rows_of<F>(dgu), rows_of<F>(dy), rows_of<F>(gu), kind, dy.rows, dy.cols));
+}
+
+extern "C" const void *cuda_some_kernel(void) {
+  return (const void *)add_kernel<float>;
 }
 
 extern "C" void cuda_elementwise_install(Backend *be) {

@@ -3,10 +3,21 @@
 #include "cuda_compat.h"
 #include "cuda_module.h"
 #include "cuda_nvml.h"
+#include "cuda_probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+// Of 13020 the 13: a program that was built with any toolkit of a major release runs with every
+// driver of that release's first version or newer ("minor version compatibility", CUDA
+// Compatibility guide; 12.x: driver 525, 13.x: 580). libcudart applies the rule and says
+// cudaErrorInsufficientDriver. PTX has no part in it: check_code.
+static int driver_needed(void) {
+  int toolkit = CUDART_VERSION;
+  (void)cudaRuntimeGetVersion(&toolkit);
+  return toolkit / 1000;
+}
 
 // Every first call on a machine that cannot be used fails here, with what to do.
 static Status count_devices(int *n, Error *err) {
@@ -16,17 +27,18 @@ static Status count_devices(int *n, Error *err) {
   int driver = 0;
   (void)cudaDriverGetVersion(&driver);
   if (error == cudaErrorInsufficientDriver && driver > 0) {
-    return error_set(
-        err, STATUS_FAILED,
-        "the NVIDIA driver is for CUDA %d.%d, this build needs %d.%d or newer (error 35): update "
-        "the driver, build with an older toolkit (12.4 at least), or run on the CPU",
-        driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+    bool older = driver >= 12000 && driver_needed() > 12; // toolkits of CUDA 12 would do
+    return error_set(err, STATUS_FAILED,
+                     "the NVIDIA driver is for CUDA %d.%d, this build needs one for %d.0 or newer "
+                     "(error 35): update the driver, %sor run on the CPU",
+                     driver / 1000, driver % 1000 / 10, driver_needed(),
+                     older ? "build with a toolkit of CUDA 12 (12.4 at least), " : "");
   }
   if (error == cudaErrorInsufficientDriver) {
     return error_set(err, STATUS_FAILED,
-                     "there is no NVIDIA driver (error 35), this build needs one for CUDA %d.%d or "
+                     "there is no NVIDIA driver (error 35), this build needs one for CUDA %d.0 or "
                      "newer: install it, go to a node that has a GPU, or run on the CPU",
-                     CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+                     driver_needed());
   }
   if (error == cudaErrorNoDevice || error == cudaSuccess) {
     return error_set(err, STATUS_FAILED,
@@ -110,6 +122,34 @@ static Status make_context(CudaBackend *cuda, Error *err) {
                    device, cuda->title, (int)error, cudaGetErrorString(error));
 }
 
+// Whether the device can run the kernels at all, asked of one. What has machine code of its own
+// (8.x, 9.0) can; a newer device takes the PTX, which a driver older than the toolkit cannot
+// translate, whatever their major release.
+static Status check_code(CudaBackend *cuda, Error *err) {
+  struct cudaFuncAttributes attributes;
+  cudaError_t error = cudaFuncGetAttributes(&attributes, cuda_some_kernel());
+  if (error == cudaSuccess) return STATUS_OK;
+  (void)cudaGetLastError();
+  if (error != cudaErrorUnsupportedPtxVersion && error != cudaErrorNoKernelImageForDevice &&
+      error != cudaErrorInvalidPtx) {
+    return error_set(err, STATUS_FAILED,
+                     "GPU %d, %s, cannot load the kernels: error %d, %s: see what nvidia-smi says "
+                     "of it, take another (cuda:N), or run on the CPU",
+                     cuda->device, cuda->title, (int)error, cudaGetErrorString(error));
+  }
+  int driver = 0, toolkit = CUDART_VERSION;
+  (void)cudaDriverGetVersion(&driver);
+  (void)cudaRuntimeGetVersion(&toolkit);
+  return error_set(err, STATUS_FAILED,
+                   "GPU %d, %s, has compute capability %d.%d; this build has no machine code for "
+                   "it, and no PTX that the driver can translate (error %d; toolkit %d.%d, driver "
+                   "for %d.%d): update the driver, add %d to VMA_CUDA_ARCHS when building, take "
+                   "another GPU (cuda:N), or run on the CPU",
+                   cuda->device, cuda->title, cuda->major, cuda->minor, (int)error, toolkit / 1000,
+                   toolkit % 1000 / 10, driver / 1000, driver % 1000 / 10,
+                   10 * cuda->major + cuda->minor);
+}
+
 static Status open_library(CudaBackend *cuda, Error *err) {
   cublasStatus_t lt = cublasLtCreate(&cuda->lt);
   if (lt != CUBLAS_STATUS_SUCCESS)
@@ -176,6 +216,7 @@ static Status cuda_open(Backend **out, int device, Error *err) {
   TRY(check_device(cuda, n, err));
   int64_t before = memory_in_use(device);
   TRY(make_context(cuda, err));
+  TRY(check_code(cuda, err));
   CUDA_CHECK(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
   CUDA_CHECK(cudaStreamCreateWithFlags(&cuda->copies, cudaStreamNonBlocking));
   TRY(open_library(cuda, err));
@@ -214,9 +255,18 @@ static void describe_device(CudaDeviceInfo *info, int device) {
   (void)cudaGetLastError();
 }
 
+// Whether the current device is one that could be used, were there code for it.
+static bool lacks_code(const CudaDeviceInfo *info) {
+  struct cudaFuncAttributes attributes;
+  bool lacks = info->major >= 8 && info->memory_free >= 0 &&
+               cudaFuncGetAttributes(&attributes, cuda_some_kernel()) != cudaSuccess;
+  (void)cudaGetLastError();
+  return lacks;
+}
+
 static void cuda_describe(CudaSystem *system) {
   Error err;
-  int n = 0;
+  int n = 0, lacking = 0;
   (void)cudaDriverGetVersion(&system->driver);
   (void)cudaRuntimeGetVersion(&system->toolkit);
   system->cublaslt = (int64_t)cublasLtGetVersion();
@@ -225,7 +275,14 @@ static void cuda_describe(CudaSystem *system) {
     return;
   }
   system->n_devices = n < CUDA_DEVICES_MAX ? n : CUDA_DEVICES_MAX;
-  for (int i = 0; i < system->n_devices; i++) describe_device(&system->devices[i], i);
+  for (int i = 0; i < system->n_devices; i++) {
+    describe_device(&system->devices[i], i);
+    if (lacks_code(&system->devices[i])) lacking++;
+  }
+  if (lacking > 0 && lacking == system->n_devices)
+    snprintf(system->problem, sizeof system->problem,
+             "the driver finds no code for the GPU in this build: update the driver, or add its "
+             "compute capability to VMA_CUDA_ARCHS when building");
 }
 
 __attribute__((visibility("default"))) const CudaModule *vma_cuda_module(void);

@@ -106,11 +106,25 @@ cannot() {
   unset VMA_CUDA_MODULE VMA_SIM_FAIL
 }
 toolkit=$("$train" env | sed -n 's/^  toolkit     CUDA //p')
-cannot driver "there is no NVIDIA driver (error 35), this build needs one for CUDA $toolkit or newer" \
+major=${toolkit%%.*}
+cannot driver "there is no NVIDIA driver (error 35), this build needs one for CUDA $major.0 or newer" \
   ': install it, go to a node that has a GPU, or run on the CPU' 'there is no NVIDIA driver (error 35)'
-cannot old "the NVIDIA driver is for CUDA 12.0, this build needs $toolkit or newer (error 35)" \
-  ': update the driver, build with an older toolkit (12.4 at least), or run on the CPU' \
-  'the NVIDIA driver is for CUDA 12.0'
+cannot old "the NVIDIA driver is for CUDA $((major - 1)).8, this build needs one for $major.0 or newer (error 35)" \
+  ', or run on the CPU' "the NVIDIA driver is for CUDA $((major - 1)).8"
+if [ "$major" -gt 12 ]; then
+  remedy=': update the driver, build with a toolkit of CUDA 12 (12.4 at least), or run on the CPU'
+  grep -qF -- "$remedy" "$work/out" || fail "old: no '$remedy' in: $(cat "$work/out")"
+fi
+# A driver of the toolkit's major release will do, whichever is newer...
+VMA_CUDA_MODULE=$VMA_BUILD/tests/libvma_cuda_sim.so VMA_SIM_FAIL=minor accept "$infer" env
+says "  toolkit     CUDA $major.$((${toolkit#*.} + 2))" "  driver      CUDA $toolkit" '  can be used'
+VMA_CUDA_MODULE=$VMA_BUILD/tests/libvma_cuda_sim.so VMA_SIM_FAIL=minor \
+  accept "$infer" --model "$work/tiny" --prompt x --max-new-tokens 2 --device cuda
+# ... unless the GPU is newer than the machine code in the module.
+cannot ptx "GPU 0, simulated a100, has compute capability 8.0; this build has no machine code for it, and no PTX that the driver \
+can translate (error 222; toolkit $major.$((${toolkit#*.} + 2)), driver for $toolkit)" \
+  ': update the driver, add 80 to VMA_CUDA_ARCHS when building, take another GPU (cuda:N), or run on the CPU' \
+  'the driver finds no code for the GPU in this build'
 cannot none 'the driver sees no GPU (error 100)' 'or run on the CPU' 'the driver sees no GPU'
 cannot cc "GPU 0, simulated a100, has compute capability 7.5; vma's kernels need 8.0 (A100, RTX 30) or newer" \
   ': take another GPU (cuda:N), or run on the CPU' 'no GPU that the driver sees is of use'

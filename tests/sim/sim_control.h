@@ -5,8 +5,9 @@
 // VMA_SIM_SEED=N (1), VMA_SIM_SMS=N, VMA_SIM_CHECKS=0|1 (1), VMA_SIM_EXIT=1: exit status 99 with
 // all reports on stderr where anything was reported; VMA_SIM_MEMORY=BYTES of the device,
 // VMA_SIM_OTHERS=BYTES of them that another process holds, VMA_SIM_CONTEXT=BYTES that a context
-// takes (0); VMA_SIM_FAIL=driver|old|none|cc|exclusive|prohibited; VMA_SIM_COUNTERS=FILE (- is
-// stderr): what each kernel did in each shape that it was launched in, as a table at the end.
+// takes (0); VMA_SIM_FAIL=driver|old|minor|ptx|none|cc|exclusive|prohibited;
+// VMA_SIM_COUNTERS=FILE (- is stderr): what each kernel did in each shape that it was launched in,
+// as a table at the end.
 #ifndef VMA_SIM_CONTROL_H
 #define VMA_SIM_CONTROL_H
 

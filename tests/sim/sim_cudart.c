@@ -69,13 +69,17 @@ EXPORTED cudaError_t cudaGetDeviceCount(int *count) {
   return cudaSuccess;
 }
 
+// A driver of the toolkit's own version; "old": of the major release before; "minor": the toolkit
+// is a later one of the driver's major release.
 EXPORTED cudaError_t cudaDriverGetVersion(int *version) {
-  *version = sim_fails("driver") ? 0 : sim_fails("old") ? 12000 : CUDART_VERSION;
+  *version = sim_fails("driver") ? 0
+             : sim_fails("old")  ? CUDART_VERSION / 1000 * 1000 - 1000 + 80
+                                 : CUDART_VERSION;
   return cudaSuccess;
 }
 
 EXPORTED cudaError_t cudaRuntimeGetVersion(int *version) {
-  *version = CUDART_VERSION;
+  *version = CUDART_VERSION + (sim_fails("minor") || sim_fails("ptx") ? 20 : 0);
   return cudaSuccess;
 }
 

@@ -218,6 +218,7 @@ EXPORTED cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *out, const
   const SimDevice *d = &sim_runtime()->device;
   HostFunction *f = find_function(host);
   if (f == NULL || !load(f)) return sim_result(cudaErrorInvalidDeviceFunction);
+  if (sim_fails("ptx")) return sim_result(cudaErrorUnsupportedPtxVersion);
   const SimKernel *k = f->kernel;
   int64_t bytes = 0;
   const uint8_t *elf = sim_fatbin_machine_code(f->from->wrapper, 10 * d->major + d->minor, &bytes);

@@ -60,7 +60,7 @@ typedef struct SimRuntime {
   SimDevice device;
   uint64_t seed;
   bool checks, opened;
-  const char *fail; // VMA_SIM_FAIL: driver, old, none, cc, exclusive, prohibited
+  const char *fail; // VMA_SIM_FAIL: driver, old, minor, ptx, none, cc, exclusive, prohibited
   bool has_context;
   cudaError_t failed; // of work that ran: told at the next wait
   SimStream streams[SIM_STREAMS];
