@@ -54,7 +54,7 @@ static __global__ void clip_kernel(float *clip, const double *sums, int64_t n, c
   sum = warp_sum_f64(sum);
   if (threadIdx.x != 0) return;
   double norm = sqrt(sum);
-  if (guard != NULL && !isfinite(*guard)) norm = nan("");
+  if (guard != NULL && !isfinite(*guard)) norm = NAN;
   clip[0] = max_norm > 0.0f ? (float)fmin(1.0, (double)max_norm / (norm + 1e-6)) : 1.0f;
   clip[1] = (float)norm;
 }

@@ -253,7 +253,7 @@ __device__ __forceinline__ Best load_row(const Choice &row, const F *logits, flo
   }
   bad = block_max(bad, slots);
   best = block_best(best, best_slots);
-  if (bad > 0.0f) best.value = nanf("");
+  if (bad > 0.0f) best.value = NAN;
   return best;
 }
 

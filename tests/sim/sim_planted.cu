@@ -95,7 +95,7 @@ PLANTED_KERNEL local_kernel(float *y, const float *x, int n) {
 PLANTED_KERNEL vector_kernel(float *y, const float *x, int shift) {
   int t = threadIdx.x % 8;
   float4 v = *(const float4 *)(x + 4 * t + shift); // reports: misaligned
-  y[threadIdx.x] = v.x + v.w;
+  y[threadIdx.x] = v.x + v.y + v.z + v.w;
 }
 
 PLANTED_KERNEL divergent_kernel(float *y, const float *x, int n) {
@@ -115,11 +115,11 @@ PLANTED_KERNEL large_kernel(float *y, const float *x) {
 // y[c] += sum of x[r,c]: a block adds its row, in the order of blocks that comes, or a thread its
 // column in a fixed one. Atomics are no race, but their order is another each time.
 PLANTED_KERNEL atomic_sum_kernel(float *y, const float *x, int cols) {
-  if (threadIdx.x < cols) atomicAdd(y + threadIdx.x, x[blockIdx.x * cols + threadIdx.x]);
+  if ((int)threadIdx.x < cols) atomicAdd(y + threadIdx.x, x[blockIdx.x * cols + threadIdx.x]);
 }
 
 PLANTED_KERNEL ordered_sum_kernel(float *y, const float *x, int rows, int cols) {
-  if (threadIdx.x >= cols) return;
+  if ((int)threadIdx.x >= cols) return;
   float sum = y[threadIdx.x];
   for (int r = 0; r < rows; r++) sum += x[r * cols + threadIdx.x];
   y[threadIdx.x] = sum;
