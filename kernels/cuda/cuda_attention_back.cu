@@ -12,8 +12,8 @@
 //        and the row's sums for each bias bucket: a bucket belongs to lane bucket % 32.
 //   dkv  a warp owns a key row of a kv head and walks the query heads of its group and the queries
 //        that see the key, 32 at a time in the same way.
-// A third kernel adds the rows' bias sums in order. All sums run in an order that the shape alone
-// decides; there is no atomic.
+// The rows' bias sums are added up as any column sum (cuda_norm.cu). All sums run in an order that
+// the shape alone decides; there is no atomic.
 // Shared memory: two heads a warp (2 D floats), and a warp's bias buckets.
 // flops: 14 D a pair (5 products and 2 recomputed); bytes: K, V or Q, dO from L2 once a row.
 #include "cuda_attention.cuh"
@@ -84,7 +84,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   if (bias_sums == NULL) return;
 #pragma unroll 1
   for (int b = lane; b < view.buckets; b += 32)
-    bias_sums[(row * view.heads + head) * view.buckets + b] = buckets[b];
+    bias_sums[(row * view.buckets + b) * view.heads + head] = buckets[b];
 }
 
 // budget: attention_dkv_kernel registers=160 shared=0
@@ -145,18 +145,6 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 1)
   store_head_acc(dv.row(row) + kv_column, out_v, 1.0f, width);
 }
 
-// dbias[b, h] += the rows' sums, in order. A thread owns an element.
-// budget: attention_dbias_kernel registers=32 shared=0
-static __global__ void attention_dbias_kernel(Rows<float> dbias, const float *sums, int64_t rows,
-                                              int32_t heads, int32_t buckets) {
-  int i = blockIdx.x * ATTENTION_THREADS + threadIdx.x;
-  if (i >= heads * buckets) return;
-  int head = i / buckets, b = i % buckets;
-  float sum = 0.0f;
-  for (int64_t r = 0; r < rows; r++) sum += sums[(r * heads + head) * buckets + b];
-  dbias.row(b)[head] += sum;
-}
-
 template <typename F, int N>
 static void launch_back(CudaBackend *cuda, Tensor dq, Tensor dk, Tensor dv, Tensor dbias,
                         Tensor d_o, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
@@ -180,10 +168,9 @@ static void launch_back(CudaBackend *cuda, Tensor dq, Tensor dk, Tensor dv, Tens
                 delta, const_rows<F>(d_o), const_rows<float>(lse), const_rows<F>(q),
                 const_rows<F>(k), const_rows<F>(v), const_rows<F>(args->bias), view);
   }
-  if (bias_sums == NULL || q.rows == 0) return;
-  CUDA_LAUNCH(cuda, attention_dbias_kernel,
-              cuda_ceil((int64_t)view.heads * view.buckets, ATTENTION_THREADS), ATTENTION_THREADS,
-              0, rows_of<float>(dbias), bias_sums, q.rows, view.heads, view.buckets);
+  if (bias_sums == NULL) return;
+  Tensor sums = tensor_make(bias_sums, DT_F32, q.rows, (int64_t)view.heads * view.buckets);
+  cuda_column_sum_acc(cuda, dbias, sums, bias_sums + tensor_count(sums));
 }
 
 static void cuda_attention_back_acc(Backend *be, Tensor dq, Tensor dk, Tensor dv, Tensor dbias,

@@ -137,7 +137,8 @@ void cuda_convert(CudaBackend *cuda, Tensor y, Tensor x);
 void cuda_matvec(CudaBackend *cuda, Tensor y, Tensor x, Tensor w, Tensor bias, bool acc);
 
 // out[c] (+)= sum of rows of x[:,c], in an order that only the shape decides: two steps, partials
-// in `partials` (f32, cuda_scratch_column_sum bytes). out f32 or F [1,C]. cuda_norm.cu
+// in `partials` (f32, cuda_scratch_column_sum bytes). out f32 or F [1,C], or
+// rows that C / rows columns of x fill one after the other. cuda_norm.cu
 void cuda_column_sum_acc(CudaBackend *cuda, Tensor out, Tensor x, void *partials);
 
 #ifdef __cplusplus

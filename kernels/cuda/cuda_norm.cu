@@ -25,17 +25,20 @@ static __global__ void column_partials_kernel(float *partials, Rows<F> x, int64_
   partials[blockIdx.y * cols + c] = sum;
 }
 
-// Second step: a thread adds a column's partial sums in their order.
+// Second step: a thread adds a column's partial sums in their order. Columns 0 .. width - 1 are row
+// 0 of out, the next ones row 1, ...
 // budget: column_sums_kernel registers=32 shared=0
 template <typename F>
-static __global__ void column_sums_kernel(F *out, const float *partials, int64_t n, int64_t cols) {
+static __global__ void column_sums_kernel(Rows<F> out, const float *partials, int64_t n,
+                                          int64_t cols, int64_t width) {
   int64_t c = global_thread();
   if (c >= cols) return;
   float sum = 0;
   int64_t i = 0; // there is one at least
   do sum += partials[i * cols + c];
   while (++i < n);
-  store_f32(out + c, load_f32(out + c) + sum);
+  F *to = out.at(c / width, c % width);
+  store_f32(to, load_f32(to) + sum);
 }
 
 extern "C" void cuda_column_sum_acc(CudaBackend *cuda, Tensor out, Tensor x, void *partials) {
@@ -46,8 +49,8 @@ extern "C" void cuda_column_sum_acc(CudaBackend *cuda, Tensor out, Tensor x, voi
          CUDA_LAUNCH(cuda, column_partials_kernel<F>, grid, BLOCK, 0, (float *)partials,
                      rows_of<F>(x), x.rows, x.cols));
   CUDA_F(out.dtype, "column_sum_acc",
-         CUDA_LAUNCH(cuda, column_sums_kernel<F>, blocks_for(x.cols), BLOCK, 0, (F *)out.data,
-                     (const float *)partials, n, x.cols));
+         CUDA_LAUNCH(cuda, column_sums_kernel<F>, blocks_for(x.cols), BLOCK, 0, rows_of<F>(out),
+                     (const float *)partials, n, x.cols, out.cols));
 }
 
 // ---- forward ----
@@ -180,8 +183,8 @@ static void cuda_layernorm(Backend *be, Tensor z, Tensor y, Tensor mean, Tensor 
 
 static void add_partials(CudaBackend *cuda, Tensor out, const float *partials, int64_t n) {
   CUDA_F(out.dtype, "add_partials",
-         CUDA_LAUNCH(cuda, column_sums_kernel<F>, blocks_for(out.cols), BLOCK, 0, (F *)out.data,
-                     partials, n, out.cols));
+         CUDA_LAUNCH(cuda, column_sums_kernel<F>, blocks_for(out.cols), BLOCK, 0, rows_of<F>(out),
+                     partials, n, out.cols, out.cols));
 }
 
 static void norm_back(CudaBackend *cuda, Tensor dx, Tensor dw, Tensor db, Tensor dy, Tensor z,

@@ -176,10 +176,10 @@ static inline int64_t cuda_scratch_attention(Tensor q, const AttentionArgs *a) {
 
 // ---- attention (cuda_attention_back.cu) ----
 
-// do . o of each query and head, and their sums for each bias bucket.
+// do . o of each query and head; their sums for each bias bucket, and what adding these up takes.
 static inline int64_t cuda_scratch_attention_back(Tensor q, Tensor dbias, int64_t heads) {
-  int64_t each = 1 + (tensor_given(dbias) ? dbias.rows : 0);
-  return q.rows * heads * each * (int64_t)sizeof(float);
+  int64_t sums = tensor_given(dbias) ? dbias.rows * heads : 0;
+  return q.rows * (heads + sums) * (int64_t)sizeof(float) + cuda_scratch_column_sum(q.rows, sums);
 }
 
 // ---- choosing tokens (cuda_sample.cu) ----

@@ -9,7 +9,7 @@
 
 static const DType floats[] = {DT_F32, DT_BF16};
 
-enum { MAX_SEQS = 64, BUCKETS = 8, MAX_DISTANCE = 20, PAGES = 12, POOL = 64 };
+enum { MAX_SEQS = 64, BUCKETS = 8, MAX_DISTANCE = 24, PAGES = 12, POOL = 64 };
 
 typedef struct Shape {
   const char *name;
@@ -19,8 +19,9 @@ typedef struct Shape {
   int64_t spare;                              // rows of no sequence, at the end
   int64_t page;                               // rows of a page; 0: no pages
   int64_t max_k;                              // said to be the most keys; 0: what they are
-  bool k_lens, bias;
-  float scale; // 0: 1.5 / sqrt(width)
+  bool k_lens;
+  int64_t buckets; // of the bias; 0: none
+  float scale;     // 0: 1.5 / sqrt(width)
 } Shape;
 
 // Rows that begin anywhere: kernels without vector loads. f32 and bf16.
@@ -42,22 +43,23 @@ static const Shape shapes[] = {
     {"decode key lengths", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}, .offset = {3, 3}, .k_lens = true},
     {"decode unseen keys", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}},
     {"decode nothing seen", 2, 1, 8, 2, .q = {6, 8}, .k = {9, 11}, .offset = {-4, -20}},
-    {"bias", 3, 3, 16, 2, .q = {30, 41}, .bias = true},
-    {"bias cross", 2, 1, 8, 2, .q = {5, 40}, .k = {21, 9}, .prefix = {21, 9}, .bias = true},
+    {"bias", 3, 3, 16, 2, .q = {30, 41}, .buckets = BUCKETS},
+    {"40 buckets", 2, 1, 8, 1, .q = {33}, .buckets = 40},
+    {"bias cross", 2, 1, 8, 2, .q = {5, 40}, .k = {21, 9}, .prefix = {21, 9}, .buckets = BUCKETS},
     {"pages decode", 3, 1, 64, 3, .q = {1, 1, 1}, .k = {9, 1, 16}, .offset = {8, 0, 15}, .page = 4,
      .k_lens = true},
     {"decode by threads", 4, 2, 64, 2, .q = {1, 3}, .k = {150, 97}, .offset = {149, 94}},
     {"pages few", 2, 2, 24, 2, .q = {3, 4}, .k = {7, 4}, .offset = {4, 0}, .page = 4,
-     .k_lens = true, .bias = true},
+     .k_lens = true, .buckets = BUCKETS},
     {"pages prefill", 4, 2, 16, 2, .q = {30, 11}, .k = {37, 11}, .offset = {7, 0}, .page = 4,
      .k_lens = true},
     // A width of each kernel's instance, whose last columns not all lanes have, in every form.
     {"24 columns", 4, 2, 24, 4, .q = {0, 18, 1, 3}, .k = {2, 18, 2, 6}, .offset = {0, 0, 0, 2},
-     .prefix = {0, 3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
+     .prefix = {0, 3, 0, 0}, .k_lens = true, .buckets = BUCKETS, .spare = 1},
     {"72 columns", 2, 1, 72, 4, .q = {0, 17, 1, 3}, .k = {2, 18, 2, 6}, .offset = {0, 1, 0, 2},
-     .prefix = {0, 3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
+     .prefix = {0, 3, 0, 0}, .k_lens = true, .buckets = BUCKETS, .spare = 1},
     {"136 columns", 2, 1, 136, 4, .q = {0, 17, 1, 3}, .k = {2, 18, 2, 6}, .offset = {0, 1, 0, 2},
-     .prefix = {0, 3, 0, 0}, .k_lens = true, .bias = true, .spare = 1},
+     .prefix = {0, 3, 0, 0}, .k_lens = true, .buckets = BUCKETS, .spare = 1},
     {"wide", 1, 1, 392, 1, .q = {5}},
     {"width 256", 2, 1, 256, 1, .q = {60}},
 };
@@ -128,7 +130,8 @@ static const Shape decode_shapes[] = {
     {"decode, 72 columns", 2, 2, 72, 3, .q = {1, 3, 1}, .k = {0, 5, 2}},
     {"decode, 136 columns", 2, 2, 136, 3, .q = {1, 3, 1}, .k = {0, 5, 2}},
     {"decode, may be long", 1, 1, 8, 1, .q = {2}, .k = {1100}, .offset = {1098}, .max_k = 16385},
-    {"decode bias", 2, 2, 64, 2, .q = {2, 1}, .k = {40, 520}, .offset = {38, 519}, .bias = true},
+    {"decode bias", 2, 2, 64, 2, .q = {2, 1}, .k = {40, 520}, .offset = {38, 519},
+     .buckets = BUCKETS},
     {"decode cross", 4, 2, 64, 2, .q = {2, 5}, .k = {40, 3}, .prefix = {40, 3}},
 };
 
@@ -193,7 +196,7 @@ static AttentionArgs args_of(const Shape *s, const Tensor *info) {
                      .prefix = any(s->prefix) ? info[4] : TENSOR_NONE,
                      .pages = s->page > 0 ? info[5] : TENSOR_NONE,
                      .page_size = s->page,
-                     .bias = s->bias ? info[6] : TENSOR_NONE,
+                     .bias = s->buckets > 0 ? info[6] : TENSOR_NONE,
                      .bias_max_distance = MAX_DISTANCE};
   a.max_k = s->max_k;
   for (int64_t i = 0; i < s->n_seqs; i++) {
@@ -242,7 +245,8 @@ static int64_t naive_key(const Naive *x, int64_t j) {
 }
 
 static int64_t naive_bucket(const Naive *x, int64_t j) {
-  return attention_bias_bucket(entry(x->a.offset, x->s, 0) + x->i - j, BUCKETS, MAX_DISTANCE);
+  return attention_bias_bucket(entry(x->a.offset, x->s, 0) + x->i - j, x->a.bias.rows,
+                               MAX_DISTANCE);
 }
 
 static float naive_score(const Naive *x, int64_t j) {
@@ -373,7 +377,7 @@ static void add_info(ParityCase *c, const Shape *s, DType f) {
   for (int64_t i = 0; i < s->n_seqs; i++) {
     for (int64_t p = 0; p < PAGES; p++) parity_set(t, i, p, (double)((i * PAGES + p) * 23 % POOL));
   }
-  parity_add(c, "bias", PARITY_IN, f, BUCKETS, s->heads, 1, 1);
+  parity_add(c, "bias", PARITY_IN, f, s->buckets, s->heads, 1, 1);
 }
 
 // aligned: rows begin at multiples of 16 bytes, though not one behind the other.
@@ -478,7 +482,7 @@ static void run_back(const Shape *s, DType f, bool aligned, bool dbias) {
   parity_add(&c, "dq", PARITY_ACC, f, q, heads, aligned ? 8 : 3, 1);
   parity_add(&c, "dk", PARITY_ACC, f, k, kv, aligned ? 0 : 1, 1);
   parity_add(&c, "dv", PARITY_ACC, f, k, kv, aligned ? 8 : 2, 1);
-  parity_add(&c, "dbias", PARITY_ACC, DT_F32, BUCKETS, s->heads, 1, 1);
+  parity_add(&c, "dbias", PARITY_ACC, DT_F32, s->buckets, s->heads, 1, 1);
   parity_add(&c, "d_o", PARITY_IN, f, q, heads, aligned ? 0 : 1, 1);
   int o = parity_add(&c, "o", PARITY_IN, f, q, heads, aligned ? 8 : 2, 1);
   parity_add(&c, "lse", PARITY_IN, DT_F32, q, s->heads, 1, 1);
@@ -494,7 +498,7 @@ static void run_back(const Shape *s, DType f, bool aligned, bool dbias) {
 static void test_back(void) {
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     if (shapes[i].page > 0) continue;
-    for (int f = 0; f < 2; f++) run_back(&shapes[i], floats[f], false, shapes[i].bias);
+    for (int f = 0; f < 2; f++) run_back(&shapes[i], floats[f], false, shapes[i].buckets > 0);
   }
   run_back(shape_named("bias"), DT_F32, false, false);
 }
