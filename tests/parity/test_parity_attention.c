@@ -137,9 +137,9 @@ static const Shape decode_shapes[] = {
 
 // So many partial sums that the sequences are worked off one after the other.
 static const Shape many_sums = {"decode, one by one",
-                                32,
+                                8,
                                 2,
-                                128,
+                                512,
                                 4,
                                 .q = {16, 2, 16, 1},
                                 .k = {18, 2, 16, 5},
