@@ -150,12 +150,24 @@ static bool wants_draws(const Decoder *d, const DecoderPiece *pieces, int64_t n)
   return draws > 0;
 }
 
+// The n rows of the pieces that end; -1 up to what is worked on.
+static Tensor upload_last_rows(Decoder *d, int64_t n) {
+  Ctx *ctx = d->ctx;
+  ArenaMark mark = arena_mark(ctx->host);
+  int64_t all = device_batch_rows(ctx, n);
+  int32_t *rows = arena_alloc(ctx->host, ARENA_HIGH, all * (int64_t)sizeof *rows, "last rows");
+  for (int64_t i = 0; i < all; i++) rows[i] = i < n ? d->rows[i] : -1;
+  Tensor t = upload(ctx, DT_I32, 1, all, rows, "last rows");
+  arena_release_end(ctx->host, ARENA_HIGH, mark);
+  return t;
+}
+
 // What the last rows say: logits on the host, or tokens. `whole`: of the texts, in a rehearsal.
 static void finish_step(Decoder *d, DecoderPiece *pieces, int64_t n, int64_t n_ends, Value *trunk,
                         int64_t whole) {
   Ctx *ctx = d->ctx;
-  Tensor rows = upload(ctx, DT_I32, 1, n_ends, d->rows, "last rows");
-  Tensor logits = llama_logits(ctx, d->model, trunk, rows);
+  Tensor rows = upload_last_rows(d, n_ends);
+  Tensor logits = tensor_rows(llama_logits(ctx, d->model, trunk, rows), 0, n_ends);
   if (!wants_draws(d, pieces, n)) {
     ctx->be->copy_out(ctx->be, d->logits, logits);
     return;

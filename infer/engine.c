@@ -141,6 +141,7 @@ static Status plan_memory(Engine *e, Rehearsal rehearsal, const void *args, Memo
   TRY(backend_null_open(&null_backend, err));
   null_backend->shadow = e->be->shadow;
   null_backend->row_multiple = e->be->row_multiple;
+  null_backend->few_rows = e->be->few_rows;
   TRY(memory_open_rehearsal(&memory, null_backend, err));
   llama_place(&e->model, null_backend, &memory.weights, &memory.state);
   Ctx ctx = make_ctx(&e->model, &memory);

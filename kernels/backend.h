@@ -67,7 +67,7 @@ typedef struct RopeArgs {
   int64_t n_heads, n_kv_heads, head_dim; // H, K, D
   Tensor positions;                      // i32 [1,R]
   Tensor inv_freq;                       // f32 [1,D/2]; none = split only
-  Tensor slots;         // i32 [1,R] row of k and v that each row is written to; none = row r
+  Tensor slots; // i32 [1,R] row of k and v that each row is written to, -1: nowhere; none = row r
   int64_t max_position; // upper bound of the positions, for the plan; not exact
 } RopeArgs;
 
@@ -175,6 +175,9 @@ struct Backend {
   // Rows of a batch, and those of them with labels, are rounded up to a multiple of this by rows of
   // no sequence, so that products have few shapes; 0, 1: not. A shadow has that of its backend.
   int64_t row_multiple;
+  // But for those of a step that reads on, through a cache, where they are at most so many:
+  // `linear` has kernels of its own for them.
+  int64_t few_rows;
   // The device that it is on, for people: "NVIDIA A100-SXM4-80GB"; NULL: the CPU.
   const char *device;
   // Bytes of the device's memory that opening took for the context and the libraries' code, beside

@@ -101,6 +101,7 @@ Status backend_cuda_shadow_open(Backend **out, Error *err) {
     return error_set(err, STATUS_MEMORY, "no memory for the shadow of the CUDA backend");
   be->name = "cuda-shadow";
   be->row_multiple = CUDA_ROW_MULTIPLE;
+  be->few_rows = CUDA_MATVEC_ROWS;
   be->close = shadow_close;
   be->forget = shadow_forget;
   be->linear = shadow_linear;

@@ -21,6 +21,10 @@ static int64_t rounded_up(const Ctx *ctx, int64_t rows) {
   return multiple <= 1 ? rows : (rows + multiple - 1) / multiple * multiple;
 }
 
+int64_t device_batch_rows(const Ctx *ctx, int64_t rows) {
+  return rows <= ctx->be->few_rows ? rows : rounded_up(ctx, rows);
+}
+
 // The rows of the batch, then those of no sequence or without a label.
 static Tensor upload_rows(Ctx *ctx, const int32_t *values, int64_t given, int64_t all,
                           int32_t filler, const char *name) {
@@ -46,11 +50,12 @@ static Tensor upload_per_row(Ctx *ctx, const Stream *s, const int32_t *per_seq, 
 
 static void upload_cache_view(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out) {
   const Stream *s = &batch->tokens;
-  int64_t per_seq = cache->pages_per_seq;
+  int64_t per_seq = cache->pages_per_seq, all = out->n_rows;
   CHECK(s->n_seqs <= cache->n_seqs, "%lld sequences in a cache of %lld", (long long)s->n_seqs,
         (long long)cache->n_seqs);
-  int32_t *slots = host_ints(ctx, s->n_rows), *offset = host_ints(ctx, s->n_seqs),
+  int32_t *slots = host_ints(ctx, all), *offset = host_ints(ctx, s->n_seqs),
           *lens = host_ints(ctx, s->n_seqs), *pages = host_ints(ctx, s->n_seqs * per_seq);
+  for (int64_t r = s->n_rows; r < all; r++) slots[r] = -1;
   for (int64_t i = 0; i < s->n_seqs; i++) {
     int64_t seq = batch->cache_seqs != NULL ? batch->cache_seqs[i] : i;
     int32_t first = s->cu_seqlens[i], n = s->cu_seqlens[i + 1] - first;
@@ -67,7 +72,7 @@ static void upload_cache_view(Ctx *ctx, const Batch *batch, KvCache *cache, Devi
     if (lens[i] > out->max_k) out->max_k = lens[i];
     memcpy(pages + i * per_seq, cache->pages + seq * per_seq, (size_t)per_seq * sizeof *pages);
   }
-  out->slots = upload(ctx, slots, 1, s->n_rows, "cache slots");
+  out->slots = upload(ctx, slots, 1, all, "cache slots");
   out->offset = upload(ctx, offset, 1, s->n_seqs, "cached lengths");
   out->k_lens = upload(ctx, lens, 1, s->n_seqs, "key lengths");
   out->pages = upload(ctx, pages, s->n_seqs, per_seq, "page table");
@@ -76,8 +81,7 @@ static void upload_cache_view(Ctx *ctx, const Batch *batch, KvCache *cache, Devi
 void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out) {
   const Stream *s = &batch->tokens;
   ArenaMark host = arena_mark(ctx->host);
-  // A step that writes into a cache takes the rows that it has.
-  int64_t all = cache != NULL ? s->n_rows : rounded_up(ctx, s->n_rows);
+  int64_t all = cache != NULL ? device_batch_rows(ctx, s->n_rows) : rounded_up(ctx, s->n_rows);
   int64_t n = batch->n_labels, labels = rounded_up(ctx, n);
   *out = (DeviceBatch){.n_rows = all, .n_seqs = s->n_seqs, .n_labels = labels};
   for (int64_t i = 0; i < s->n_seqs; i++) {

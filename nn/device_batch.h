@@ -22,14 +22,17 @@ typedef struct DeviceBatch {
   Tensor pages;  // i32 [B,P]; none without
 } DeviceBatch;
 
-// Copies the batch to the device. Without a cache its rows are rounded up to the backend's
-// row_multiple; a row that is added belongs to no sequence: id -1 (a row of zeros), position and
-// sequence number 0, adapter -1, no label; cu_seqlens ends before it. So are the rows with labels:
-// one that is added has row and id -1 (a row of zeros without a loss), and the pieces that the head
-// works on have few sizes too. With a cache (or NULL) each sequence of the batch goes on where its
-// sequence of the cache (Batch.cache_seqs) stands: the cache makes room for it and is advanced by
-// the batch's lengths, and positions are counted from there (batch->tokens.positions must agree:
-// checked).
+// Copies the batch to the device. Its rows are rounded up to the backend's row_multiple, with a
+// cache as device_batch_rows says; a row that is added belongs to no sequence: id -1 (a row of
+// zeros), position and sequence number 0, adapter -1, no label, slot -1; cu_seqlens ends before it.
+// So are the rows with labels: one that is added has row and id -1 (a row of zeros without a loss),
+// and the pieces that the head works on have few sizes too. With a cache (or NULL) each sequence of
+// the batch goes on where its sequence of the cache (Batch.cache_seqs) stands: the cache makes room
+// for it and is advanced by the batch's lengths, and positions are counted from there
+// (batch->tokens.positions must agree: checked).
 void device_batch_make(Ctx *ctx, const Batch *batch, KvCache *cache, DeviceBatch *out);
+
+// Rows that the device works on where `rows` are to be read on through a cache.
+int64_t device_batch_rows(const Ctx *ctx, int64_t rows);
 
 #endif

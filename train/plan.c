@@ -341,6 +341,7 @@ static Status rehearse(RunPlan *plan, const RunConfig *config, Llama *model, Err
   TRY(trainer_plan(&trainer, &plan->arenas, &plan->micro_flops, err));
   TRY(backend_null_open(&be, err));
   be->row_multiple = trainer.shadow != NULL ? trainer.shadow->row_multiple : 0;
+  be->few_rows = trainer.shadow != NULL ? trainer.shadow->few_rows : 0;
   TRY(memory_open_rehearsal(&memory, be, err));
   trainer_place(&trainer, be, &memory);
   fill_lines(plan, config, &model->params);

@@ -189,6 +189,7 @@ Status trainer_plan(Trainer *t, MemoryPlan *plan, double *flops, Error *err) {
   TRY(backend_null_open(&be, err));
   be->shadow = t->shadow;
   be->row_multiple = t->shadow != NULL ? t->shadow->row_multiple : 0;
+  be->few_rows = t->shadow != NULL ? t->shadow->few_rows : 0;
   TRY(memory_open_rehearsal(&memory, be, err));
   trainer_place(t, be, &memory);
   trainer_drill(t, &t->bounds, true);

@@ -27,10 +27,12 @@ static void rope_split(Backend *be, Tensor q, Tensor k, Tensor v, Tensor qkv,
   double *cosines = ref_scratch(half), *sines = ref_scratch(half);
   for (int64_t r = 0; r < qkv.rows; r++) {
     row_angles(cosines, sines, args, qkv.dtype, r);
-    int64_t slot = r;
-    if (tensor_given(args->slots)) slot = ref_index("rope_split", "slots", args->slots, r, k.rows);
+    int64_t slot = ref_i32(args->slots, r, (int32_t)r);
+    if (tensor_given(args->slots) && slot != -1)
+      slot = ref_index("rope_split", "slots", args->slots, r, k.rows);
     for (int64_t h = 0; h < args->n_heads + args->n_kv_heads; h++) {
       bool query = h < args->n_heads;
+      if (!query && slot < 0) break;
       Tensor to = query ? q : k;
       int64_t row = query ? r : slot, from = h * args->head_dim,
               col = (query ? h : h - args->n_heads) * args->head_dim;
@@ -40,7 +42,8 @@ static void rope_split(Backend *be, Tensor q, Tensor k, Tensor v, Tensor qkv,
         ref_set(to, row, col + half + i, b * cosines[i] + a * sines[i]);
       }
     }
-    for (int64_t c = 0; c < v.cols; c++) ref_set(v, slot, c, ref_get(qkv, r, q.cols + k.cols + c));
+    for (int64_t c = 0; slot >= 0 && c < v.cols; c++)
+      ref_set(v, slot, c, ref_get(qkv, r, q.cols + k.cols + c));
   }
   free(cosines);
   free(sines);

@@ -1,4 +1,10 @@
 // Plain matrix products through cuBLASLt, behind one function.
+//
+// The heuristic is asked once for each shape, so shapes must be few: rows of a batch, those of them
+// with labels, prompts' and many texts' tokens come here rounded up to CUDA_ROW_MULTIPLE by rows of
+// zeros (nn/device_batch.h). Up to CUDA_MATVEC_ROWS tokens of a step of generation are not rounded:
+// cuda_matvec.cu takes them, and no product of theirs comes here. From there to 128 rows rounding
+// costs little: the weight's bytes decide, which are read once either way.
 #ifndef VMA_CUDA_GEMM_H
 #define VMA_CUDA_GEMM_H
 

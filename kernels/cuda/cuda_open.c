@@ -210,6 +210,7 @@ static Status cuda_open(Backend **out, int device, Error *err) {
   cuda->be.name = "cuda";
   cuda->be.gemm_path = "cublaslt";
   cuda->be.row_multiple = CUDA_ROW_MULTIPLE;
+  cuda->be.few_rows = CUDA_MATVEC_ROWS;
   cuda->be.close = cuda_close;
   install(&cuda->be);
   TRY(count_devices(&n, err));

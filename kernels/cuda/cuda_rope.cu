@@ -4,7 +4,7 @@
 // Maths, per head and pair (a, b) = (in[i], in[i + D/2]), angle = position * inv_freq[i] in f32:
 //   forward   out = (a cos - b sin, b cos + a sin)
 //   backward  d += (a cos + b sin, b cos - a sin): the inverse rotation
-// v is copied, or added.
+// v is copied, or added. A row whose slot is -1 (of no sequence) gives q alone.
 //
 // Tiling: a block of 256 threads owns a row. It works out the D/2 cosines and sines once, in shared
 // memory, then thread i takes pairs i, i + 256, ... of all heads of q, k and v: neighbouring
@@ -54,6 +54,7 @@ static __global__ void __launch_bounds__(ROPE_THREADS)
     const F *in = qkv.row(row) + (int64_t)head * 2 * half + i;
     float a = load_f32(in), b = load_f32(in + half);
     F *out = q.row(row) + (int64_t)head * 2 * half + i;
+    if (head >= view.heads && slot < 0) break; // all pairs behind it are of k and v too
     if (head >= view.heads) out = k.row(slot) + (int64_t)(head - view.heads) * 2 * half + i;
     float c = angles[i], s = angles[half + i];
     if (p >= rotated) {

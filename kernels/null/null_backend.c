@@ -552,6 +552,7 @@ Status backend_meter_open(Backend **out, Backend *below, clockid_t clock, Error 
     null->base.name = below->name;
     null->base.gemm_path = below->gemm_path;
     null->base.row_multiple = below->row_multiple;
+    null->base.few_rows = below->few_rows;
   }
   *out = &null->base;
   return STATUS_OK;

@@ -241,10 +241,60 @@ static void test_several(void) {
   }
 }
 
+// ---- whole numbers: every sum is exact, so that the mask of dropout must be the CPU's bit for bit
+// --
+
+static void whole_numbers(ParityCase *c) {
+  for (int i = 0; i < c->n; i++) {
+    Tensor t = c->tensors[i].t;
+    if (c->tensors[i].role == PARITY_OUT || !dtype_info(t.dtype)->is_float) continue;
+    for (int64_t r = 0; r < t.rows; r++) {
+      for (int64_t k = 0; k < t.cols; k++)
+        parity_set(t, r, k, (double)((r * 5 + k * 3 + i) % 5 - 2));
+    }
+  }
+}
+
+static void test_mask(void) {
+  static const Shape some[] = {{37, 70, 33, 5, 0, 0.5f, true, true, true, true},
+                               {66, 33, 20, 17, 1, 0.75f, false, true, true, true},
+                               {5, 9, 9, 1, 0, 0.5f, false, true, true, true}};
+  for (int i = 0; i < 3; i++) {
+    const Shape *s = &some[i];
+    ParityCase down = {.call = call_down, .user = s, .exact = true};
+    snprintf(down.name, sizeof down.name, "lora_down of whole numbers, shape %d", i);
+    parity_add(&down, "t", PARITY_OUT, DT_F32, s->rows, s->rank, s->pad, 1);
+    parity_add(&down, "x", PARITY_IN, DT_F32, s->rows, s->in, s->pad + 1, 1);
+    parity_add(&down, "a", PARITY_IN, DT_F32, s->rank, s->in, s->pad, 1);
+    add_rows_info(&down, s);
+    whole_numbers(&down);
+    parity_run(&down);
+    ParityCase back = {.call = call_back, .user = s, .exact = true};
+    snprintf(back.name, sizeof back.name, "lora_back_acc of whole numbers, shape %d", i);
+    parity_add(&back, "dx", PARITY_ACC, DT_F32, s->rows, s->in, s->pad, 1);
+    parity_add(&back, "da", PARITY_ACC, DT_F32, s->rank, s->in, s->pad, 1);
+    parity_add(&back, "db", PARITY_ACC, DT_F32, s->out, s->rank, s->pad, 1);
+    parity_add(&back, "dt", PARITY_OUT, DT_F32, s->rows, s->rank, s->pad, 1);
+    parity_add(&back, "dy", PARITY_IN, DT_F32, s->rows, s->out, s->pad + 1, 1);
+    int t = parity_add(&back, "t", PARITY_IN, DT_F32, s->rows, s->rank, 0, 1);
+    parity_add(&back, "x", PARITY_IN, DT_F32, s->rows, s->in, s->pad, 1);
+    parity_add(&back, "a", PARITY_IN, DT_F32, s->rank, s->in, s->pad, 1);
+    parity_add(&back, "b", PARITY_IN, DT_F32, s->out, s->rank, s->pad, 1);
+    add_rows_info(&back, s);
+    whole_numbers(&back);
+    for (int64_t r = 0; s->select && r < s->rows; r++) { // as lora_down leaves it
+      for (int64_t j = 0; parity_i32(&back, 12)[r] != 1 && j < s->rank; j++)
+        parity_set(back.tensors[t].t, r, j, 0);
+    }
+    parity_run(&back);
+  }
+}
+
 int main(void) {
   RUN(test_down);
   RUN(test_up);
   RUN(test_back);
   RUN(test_several);
+  RUN(test_mask);
   return test_done();
 }

@@ -1,6 +1,7 @@
 // labels: sim
 // Greedy text of a tiny LLaMA, alone and with an adapter, in f32 and bf16: what the simulated
-// device draws itself, through the cache, is what the CPU's logits prefer.
+// device draws itself, through the cache, is what the CPU's logits prefer. Prompts of any length
+// and any number of texts make few shapes of products.
 #include "decoder.h"
 #include "greedy.h"
 #include "sim_module.h"
@@ -14,10 +15,9 @@ typedef struct Reader {
   Decoder decoder;
 } Reader;
 
-static Reader *open_reader(const char *device, DType dtype, const char *adapter) {
+static Reader *open_reader(const char *device, DType dtype, const char *adapter, DecoderSize size) {
   Error err;
   Reader *r = calloc(1, sizeof *r);
-  const DecoderSize size = {.max_len = MAX, .chunk = 4}; // a prompt takes two steps
   EngineOptions options = {.model = tiny_model_folder("gqa"),
                            .dtype = dtype,
                            .device = device,
@@ -58,8 +58,10 @@ static const float *logits_after(Reader *r, const int32_t *text, int64_t length)
 
 // Texts go on by the CPU's choice, so that a token that differs is not followed by other texts.
 static void compare(DType dtype, const char *adapter, const char *what) {
-  Reader *device = open_reader("cuda", dtype, adapter), *cpu = open_reader("cpu", dtype, adapter),
-         *f32 = open_reader("cpu", DT_F32, adapter);
+  const DecoderSize size = {.max_len = MAX, .chunk = 4}; // a prompt takes two steps
+  Reader *device = open_reader("cuda", dtype, adapter, size),
+         *cpu = open_reader("cpu", dtype, adapter, size),
+         *f32 = open_reader("cpu", DT_F32, adapter, size);
   Reader *all[] = {device, cpu, f32};
   Greedy greedy = {.vocab = cpu->engine.model.config.vocab, .exact = dtype == DT_F32};
   EXPECT(device->decoder.draws, "the device does not draw");
@@ -88,10 +90,87 @@ static void with_an_adapter(void) {
   compare(DT_BF16, "tests/golden/tiny_lora/all", "bf16 with LoRA");
 }
 
+// ---- products ----
+
+static void expect_shapes(int64_t expected, const char *what) {
+  if (!sim_module_simulated()) return;
+  EXPECT(sim_module_control()->product_shapes() == expected, "%s: %lld different products", what,
+         (long long)sim_module_control()->product_shapes());
+}
+
+// A prompt's rows are rounded up, and only its last one goes on to the head, which is few.
+static void prompts_of_any_length(void) {
+  static const int64_t lengths[] = {17, 18, 31, 40};
+  const DecoderSize size = {.max_len = 48, .chunk = 40};
+  Reader *device = open_reader("cuda", DT_F32, NULL, size),
+         *cpu = open_reader("cpu", DT_F32, NULL, size);
+  int64_t vocab = cpu->engine.model.config.vocab;
+  sim_module_control()->clear();
+  for (int i = 0; i < 4; i++) {
+    int32_t text[40];
+    for (int k = 0; k < 40; k++) text[k] = (int32_t)((3 + 17 * i + 5 * k * k) % vocab);
+    decoder_reset(&device->decoder);
+    decoder_reset(&cpu->decoder);
+    int32_t best = greedy_pick(logits_after(cpu, text, lengths[i]), vocab);
+    int32_t drawn = draw_after(device, text, lengths[i]);
+    EXPECT(drawn == best, "after %lld tokens %d is drawn, %d expected", (long long)lengths[i],
+           drawn, best);
+  }
+  expect_shapes(4, "prompts"); // qkv, o, gate and up, down
+  sim_module_expect_clean();
+  close_reader(device);
+  close_reader(cpu);
+}
+
+enum { TEXTS = 21 };
+
+// Each text reads one more token; what comes next of each, drawn or of the logits.
+static void step_texts(Reader *r, int64_t texts, int step, int32_t *next) {
+  int64_t vocab = r->engine.model.config.vocab;
+  int32_t ids[TEXTS];
+  DecoderPiece pieces[TEXTS] = {0};
+  DecoderDraw draw = {.options = SAMPLER_GREEDY, .context = ids, .n_context = 1};
+  for (int64_t i = 0; i < texts; i++) {
+    ids[i] = (int32_t)((1 + 13 * i + 7 * step) % vocab);
+    pieces[i] = (DecoderPiece){.seq = (int32_t)i,
+                               .ids = ids + i,
+                               .n = 1,
+                               .ends = true,
+                               .draw = r->decoder.draws ? &draw : NULL};
+  }
+  decoder_step(&r->decoder, pieces, texts);
+  for (int64_t i = 0; i < texts; i++)
+    next[i] = r->decoder.draws ? pieces[i].id : greedy_pick(pieces[i].logits, vocab);
+}
+
+// Up to 16 texts make no product of cuBLASLt at all.
+static void any_number_of_texts(void) {
+  static const int64_t counts[] = {TEXTS, 18, 17, 16, 3};
+  const DecoderSize size = {.seqs = TEXTS, .max_len = 8, .chunk = TEXTS};
+  Reader *device = open_reader("cuda", DT_F32, NULL, size),
+         *cpu = open_reader("cpu", DT_F32, NULL, size);
+  sim_module_control()->clear();
+  for (int step = 0; step < 5; step++) {
+    int32_t drawn[TEXTS], best[TEXTS];
+    step_texts(device, counts[step], step, drawn);
+    step_texts(cpu, counts[step], step, best);
+    for (int64_t i = 0; i < counts[step]; i++)
+      EXPECT(drawn[i] == best[i], "text %lld of %lld: %d is drawn, %d expected", (long long)i,
+             (long long)counts[step], drawn[i], best[i]);
+    if (step == 0) expect_shapes(5, "the first step"); // with the head's
+  }
+  expect_shapes(5, "steps of other numbers of texts");
+  sim_module_expect_clean();
+  close_reader(device);
+  close_reader(cpu);
+}
+
 int main(void) {
   sim_module_control();
   setenv("VMA_CUDA_MODULE", getenv("VMA_SIM_MODULE"), 1);
   RUN(alone);
   RUN(with_an_adapter);
+  RUN(prompts_of_any_length);
+  RUN(any_number_of_texts);
   return test_done();
 }

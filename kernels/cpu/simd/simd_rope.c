@@ -62,8 +62,8 @@ static void rope_split(Backend *be, Tensor q, Tensor k, Tensor v, Tensor qkv,
   DType f = qkv.dtype;
   const int32_t *slots = args->slots.data;
   for (int64_t r = 0; slots != NULL && r < qkv.rows; r++) {
-    CHECK(slots[r] >= 0 && slots[r] < k.rows && slots[r] < v.rows,
-          "rope_split: slots[%lld] is %d; expected 0 <= it < %lld", (long long)r, slots[r],
+    CHECK(slots[r] >= -1 && slots[r] < k.rows && slots[r] < v.rows,
+          "rope_split: slots[%lld] is %d; expected -1 <= it < %lld", (long long)r, slots[r],
           (long long)k.rows);
   }
 #pragma omp parallel for schedule(static) num_threads(cpu_team(be, tensor_count(qkv)))
@@ -71,12 +71,14 @@ static void rope_split(Backend *be, Tensor q, Tensor k, Tensor v, Tensor qkv,
     const float *cs = row_angles(table, args, r);
     char *in = row_at(qkv, r);
     int64_t slot = slots != NULL ? slots[r] : r;
-    void *to_q = row_at(q, r), *to_k = row_at(k, slot);
-    for (int64_t h = 0; h < heads + kv_heads; h++) {
+    bool stored = slot >= 0;
+    void *to_q = row_at(q, r), *to_k = stored ? row_at(k, slot) : NULL;
+    for (int64_t h = 0; h < (stored ? heads + kv_heads : heads); h++) {
       void *out = h < heads ? column(to_q, f, h * width) : column(to_k, f, (h - heads) * width);
       const void *from = column(in, f, h * width);
       SIMD_BY_F(f, F, turn(out, from, F, cs, width / 2, false));
     }
+    if (!stored) continue;
     memcpy(row_at(v, slot), column(in, f, (heads + kv_heads) * width),
            (size_t)dtype_bytes(f, kv_heads * width));
   }
