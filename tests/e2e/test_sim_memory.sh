@@ -20,6 +20,17 @@ VMA_SIM_MEMORY=50000000 refuse 71 'GiB of simulated a100, which has 0.05' \
   "$train" --config "$work/run.yaml" output.dir="$work/large" data.cutoff_len=2000 train.micro_tokens=200000
 VMA_SIM_MEMORY=42000000 refuse 71 'GiB of simulated a100' "$infer" --model "$work/tiny" --prompt x --max-new-tokens 120 --device cuda
 
+# Before anything is loaded: a model that lacks a tensor is refused for its size, and for the tensor where there is memory.
+cp -r "$work/tiny" "$work/lacks"
+sed -i 's/model\.norm\.weight/model.norm.weighs/' "$work/lacks/model.safetensors"
+lacks() { # lacks STATUS PART: of both programs
+  refuse "$1" "$2" "$train" --config "$work/run.yaml" model.path="$work/lacks" output.dir="$work/large" data.cutoff_len=2000 \
+    train.micro_tokens=200000
+  refuse "$1" "$2" "$infer" --model "$work/lacks" --prompt x --max-new-tokens 120 --device cuda
+}
+VMA_SIM_MEMORY=42000000 lacks 71 'GiB of simulated a100'
+lacks 65 'no tensor model.norm.weight'
+
 # ---- some of it is not ours ----
 
 # plan WORDS...: of a dry run, where another program holds 10 GiB of 40 and a context takes 500 MiB

@@ -1,7 +1,7 @@
 // labels: sim
 // Greedy text of a tiny LLaMA, alone and with an adapter, in f32 and bf16: what the simulated
-// device draws itself, through the cache, is what the CPU's logits prefer. Prompts of any length
-// and any number of texts make few shapes of products.
+// device draws itself, through the cache, is what the CPU's logits prefer; the host waits once a
+// token, for the token. Prompts of any length and any number of texts make few shapes of products.
 #include "decoder.h"
 #include "greedy.h"
 #include "sim_module.h"
@@ -64,16 +64,21 @@ static void compare(DType dtype, const char *adapter, const char *what) {
          *f32 = open_reader("cpu", DT_F32, adapter, size);
   Reader *all[] = {device, cpu, f32};
   Greedy greedy = {.vocab = cpu->engine.model.config.vocab, .exact = dtype == DT_F32};
+  const SimControl *sim = sim_module_control();
   EXPECT(device->decoder.draws, "the device does not draw");
   for (int p = 0; p < PROMPTS; p++) {
     int32_t text[MAX];
     for (int i = 0; i < PROMPT; i++) text[i] = (int32_t)((7 + 31 * p + 11 * i * i) % greedy.vocab);
     for (int i = 0; i < 3; i++) decoder_reset(&all[i]->decoder);
+    int64_t waits = sim->host_waits();
     for (int n = PROMPT; n < MAX; n++) {
       const float *theirs = logits_after(cpu, text, n), *exact = logits_after(f32, text, n);
       greedy_compare(&greedy, draw_after(device, text, n), theirs, exact);
       text[n] = greedy_pick(theirs, greedy.vocab);
     }
+    waits = sim->host_waits() - waits;
+    EXPECT(waits == NEW || !sim_module_simulated(), "%s: %lld waits for %d tokens", what,
+           (long long)waits, NEW);
   }
   greedy_expect(&greedy, PROMPTS * NEW, what);
   sim_module_expect_clean();
