@@ -3,6 +3,8 @@
 #
 #   banned    functions that overrun buffers, hide errors or run a shell; assert and the build's date outside tests
 #   include   a folder includes only what the design allows (the variable `owners`: "name folder" lines)
+#   ptx       inline PTX outside the header that gives it names
+#   kernel    a file of kernels begins with what its threads own, its shared memory, flops and bytes
 #   length    more than 700 lines in a file (error), more than 100 in a function (warning)
 
 BEGIN {
@@ -107,12 +109,26 @@ function check_include(line,    name, home) {
   }
 }
 
+function check_kernels(code,    wanted, n, i) {
+  if (folder != "kernels/cuda") return
+  if (code ~ /(^|[^A-Za-z0-9_])(asm|__asm__)[ ]*(volatile|\()/ && FILENAME !~ /\/cuda_ptx.cuh$/)
+    report(FNR, "ptx", "inline PTX stands behind a name of cuda_ptx.cuh")
+  if (code !~ /__global__/ || FILENAME !~ /\.cu$/ || opening == "") return
+  n = split("thread|lane|warp shared.memory flops bytes", wanted, " ")
+  for (i = 1; i <= n; i++) {
+    if (tolower(opening) !~ wanted[i]) report(1, "kernel", "its opening comment does not say: " wanted[i])
+  }
+  opening = ""
+}
+
 FNR == 1 {
   if (previous != "" && previous_lines > 700) printf "%s:%d: length: more than 700 lines: two ideas in one file\n", previous, previous_lines
   previous = FILENAME
   in_comment = 0
   start = 0
   header = ""
+  opening = "//"
+  in_opening = 1
   folder = FILENAME
   sub(/\/[^\/]*$/, "", folder)
   is_test = folder ~ /^tests/
@@ -121,8 +137,11 @@ FNR == 1 {
 {
   previous_lines = FNR
   if ($0 ~ /^[ ]*#[ ]*include/ && !in_comment) check_include($0)
+  if (in_opening && $0 ~ /^\/\//) opening = opening $0
+  else in_opening = 0
   code = strip($0)
   check_calls(code)
+  check_kernels(code)
   # A function begins at an unindented line and its body ends at the next line that is "}".
   if (code ~ /^[A-Za-z_]/) {
     header = code

@@ -6,7 +6,7 @@
 #   tools/lint.sh --fix    lays the C files out first (clang-format -i)
 #
 #   format     clang-format 14 with .clang-format leaves every C file as it is
-#   banned, include, length    see tools/lint.awk
+#   banned, include, ptx, kernel, length    see tools/lint.awk
 #   name       file names are snake_case; no two source files share a base name (main.c excepted)
 #   space      no tabs, no spaces at the end of a line, a newline at the end of a file
 #   path       no paths of one machine

@@ -1,5 +1,5 @@
 // y = x converted, any dtypes: a thread owns one element. Quantised blocks are expanded element by
-// element, exactly as the CPU does it. Bytes: the operands, once each.
+// element, exactly as the CPU does it. No shared memory; few flops; bytes: the operands once each.
 #include "cuda_quant.cuh"
 
 __device__ __forceinline__ void store_f32(double *p, float x) {

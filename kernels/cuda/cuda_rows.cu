@@ -1,11 +1,11 @@
-// Ops that move rows.
+// Ops that move rows, without atomics.
 //
 // A block has a row (grid x) and 256 of its columns (grid y), a thread one element; a warp reads
 // and writes whole lines. No shared memory. Bytes: each moved row once on either side, ids besides.
 //
 // embedding_back_acc: the block of the first row with an id adds up all rows of that id, in
 // ascending order, in registers; the blocks of later ones do nothing. Each warp looks through the
-// ids by itself, 32 at a time by a ballot: R^2 / 32 steps of a warp in all, no atomics.
+// ids by itself, 32 at a time by a ballot: R^2 / 32 steps of a warp in all; flops: R C.
 #include "cuda_quant.cuh"
 
 static dim3 grid_of(Tensor t) {

@@ -50,6 +50,12 @@ plant include nn/bad.c '#include <cuda_runtime_api.h>\n'
 plant include kernels/bad.c '#include <cublasLt.h>\n'
 plant none kernels/cuda/cuda_fine.cu '#include <cublasLt.h>\n#include <cuda_bf16.h>\n'
 plant banned kernels/cuda/cuda_bad.cu 'void f(char *a) {\n  strcpy(a, a);\n}\n'
+says='// A thread owns an element. No shared memory.\n// flops: one; bytes: both.\n'
+plant none kernels/cuda/cuda_fine.cu "${says}static __global__ void k(void) {\n}\n"
+plant kernel kernels/cuda/cuda_bad.cu "// A thread owns an element; bytes: both.\nstatic __global__ void k(void) {\n}\n"
+plant kernel kernels/cuda/cuda_bad.cu "int a;\n${says}static __global__ void k(void) {\n}\n"
+plant ptx kernels/cuda/cuda_bad.cuh '// Adds.\nstatic void k(void) {\n  asm volatile("");\n}\n'
+plant none kernels/cuda/cuda_ptx.cuh '// PTX.\nstatic void k(void) {\n  asm volatile("");\n}\n'
 plant none kernels/cpu/cpu_fine.c '#include "cpu_add.h"\n#include <omp.h>\n'
 plant length nn/bad.c "$(repeated 701 'extern int a;')"
 plant length tools/bad.sh "$(repeated 701 'true')"

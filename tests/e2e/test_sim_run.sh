@@ -64,4 +64,15 @@ accept "$infer" --model "$work/tiny" --prompt 'The heart' --max-new-tokens 8 --t
 cp "$work/out" "$work/cpu"
 accept "$infer" --model "$work/tiny" --prompt 'The heart' --max-new-tokens 8 --temperature 0.9 --seed 3 --device cuda
 cmp -s "$work/out" "$work/cpu" || fail "another draw"
+
+# ---- scores: the CPU's, but for rounding ----
+
+printf '{"text": "%s"}\n' 'The heart is a muscle that pumps' A 'What is the use of the liver, and where is it?' >"$work/texts.jsonl"
+for device in cpu cuda; do
+  accept "$infer" --model "$work/tiny" --score "$work/texts.jsonl" --output "$work/$device.jsonl" --device $device
+done
+awk -F'[][,{}:]' 'NR == FNR { of_cpu[FNR] = $0; next }
+  { n = split(of_cpu[FNR], cpu, FS); if (n != NF) exit 1
+    for (i = 1; i <= n; i++) if (cpu[i] != $i && (cpu[i] + 0 == 0 || (cpu[i] - $i) ^ 2 > 1e-8)) exit 1 }
+  END { if (FNR != 3) exit 1 }' "$work"/{cpu,cuda}.jsonl || fail "other scores: $(diff "$work"/{cpu,cuda}.jsonl)"
 exit $failed

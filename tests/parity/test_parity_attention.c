@@ -62,6 +62,7 @@ static const Shape shapes[] = {
      .prefix = {0, 3, 0, 0}, .k_lens = true, .buckets = BUCKETS, .spare = 1},
     {"wide", 1, 1, 392, 1, .q = {5}},
     {"width 256", 2, 1, 256, 1, .q = {60}},
+    {"32 heads, scalar", 32, 4, 8, 2, .q = {18, 1}},
 };
 
 // Rows as the models lay them out, at multiples of 16 bytes, in bf16: what tensor cores take, 64

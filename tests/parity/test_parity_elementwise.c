@@ -4,7 +4,8 @@
 
 static const DType floats[] = {DT_F32, DT_BF16};
 static const int64_t shapes[][3] = { // rows, columns, pad
-    {0, 5, 0}, {1, 1, 0}, {3, 7, 1}, {5, 16, 3}, {17, 33, 2}, {2, 576, 0}, {37, 515, 5}};
+    {0, 5, 0},   {1, 1, 0},    {3, 7, 1},   {5, 16, 3}, {17, 33, 2},
+    {2, 576, 0}, {37, 515, 5}, {3, 255, 0}, {2, 257, 1}};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 static void call_fill(Backend *be, const Tensor *t, const void *user) {

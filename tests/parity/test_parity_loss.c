@@ -5,8 +5,9 @@
 #include <math.h>
 
 static const DType floats[] = {DT_F32, DT_BF16};
-static const int64_t shapes[][3] = {{0, 5, 0},   {1, 1, 0},    {3, 7, 1},   {5, 16, 3},
-                                    {4, 257, 2}, {2, 5000, 1}, {3, 4099, 0}};
+static const int64_t shapes[][3] = {{0, 5, 0},    {1, 1, 0},    {3, 7, 1},    {5, 16, 3},
+                                    {4, 257, 2},  {2, 5000, 1}, {3, 4099, 0}, {2, 2047, 0},
+                                    {1, 2049, 0}, {1, 4095, 3}, {3, 4097, 0}};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 typedef struct Form {

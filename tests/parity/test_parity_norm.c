@@ -3,9 +3,9 @@
 #include "test.h"
 
 static const DType floats[] = {DT_F32, DT_BF16};
-static const int64_t shapes[][3] = {{0, 5, 0},    {1, 1, 0},    {3, 7, 1},
-                                    {65, 33, 2},  {128, 16, 3}, {7, 576, 0},
-                                    {131, 61, 5}, {301, 61, 1}}; // the last by several threads
+static const int64_t shapes[][3] = {{0, 5, 0},    {1, 1, 0},   {3, 7, 1},    {65, 33, 2},
+                                    {128, 16, 3}, {7, 576, 0}, {131, 61, 5}, {63, 255, 0},
+                                    {64, 257, 1}, {301, 61, 1}}; // the last by several threads
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 typedef struct Form {

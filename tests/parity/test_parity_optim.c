@@ -5,8 +5,8 @@
 #include <math.h>
 
 static const DType floats[] = {DT_F32, DT_BF16};
-static const int64_t shapes[][3] = {{0, 5, 0},   {1, 1, 0},    {3, 7, 1},
-                                    {17, 33, 2}, {3, 8200, 3}, {64, 300, 0}};
+static const int64_t shapes[][3] = {{0, 5, 0},    {1, 1, 0},    {3, 7, 1},     {17, 33, 2},
+                                    {3, 8200, 3}, {64, 300, 0}, {1, 16383, 0}, {1, 16385, 0}};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 static void call_sum(Backend *be, const Tensor *t, const void *user) {
