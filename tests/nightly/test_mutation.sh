@@ -2,4 +2,4 @@
 # labels: nightly sim
 # Every barrier, __syncwarp, cp.async wait and bounds predicate of every kernel dropped, one at a time.
 set -euo pipefail
-exec tests/sim/mutation.sh --least 60 "$VMA_BUILD"
+exec tests/sim/mutation.sh "$VMA_BUILD"

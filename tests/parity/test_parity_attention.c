@@ -70,7 +70,7 @@ static const Shape shapes[] = {
 static const Shape tile_shapes[] = {
     {"tile", 2, 1, 64, 3, .q = {63, 64, 65}, .spare = 3},
     {"tile of 128 columns", 2, 1, 128, 3, .q = {65, 63, 64}, .spare = 1},
-    {"two tiles", 1, 1, 64, 2, .q = {127, 129}},
+    {"two tiles", 1, 1, 64, 2, .q = {127, 129}, .spare = 1},
     {"one token and long", 3, 1, 64, 5, .q = {1, 70, 1, 1, 17}},
     {"one token and long, 128 columns", 2, 2, 128, 4, .q = {1, 66, 1, 20}},
     {"64 sequences", 1, 1, 64, 64,
