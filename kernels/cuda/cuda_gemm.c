@@ -52,6 +52,8 @@ static void choose_algorithm(CudaBackend *cuda, GemmPlan *plan) {
   cublasLtMatmulHeuristicResult_t result;
   size_t workspace = CUDA_WORKSPACE;
   uint32_t align = 16;
+  // Where an algorithm cuts k, the parts are added up in f32: as a default, in bf16 too.
+  uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
   int found = 0;
   static const cublasLtMatmulPreferenceAttributes_t alignments[] = {
       CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
@@ -59,6 +61,8 @@ static void choose_algorithm(CudaBackend *cuda, GemmPlan *plan) {
   CUDA_CHECK_LT(cublasLtMatmulPreferenceCreate(&preference));
   CUDA_CHECK_LT(cublasLtMatmulPreferenceSetAttribute(
       preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
+  CUDA_CHECK_LT(cublasLtMatmulPreferenceSetAttribute(
+      preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions));
   for (int i = 0; i < 4; i++) {
     CUDA_CHECK_LT(
         cublasLtMatmulPreferenceSetAttribute(preference, alignments[i], &align, sizeof align));

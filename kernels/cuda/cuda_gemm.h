@@ -19,9 +19,9 @@ extern "C" {
 //   a    [m,k], or [k,m] with trans_a: f32 or bf16
 //   b    [k,n], or [n,k] with trans_b: a's dtype
 //   bias [1,n] f32 or bf16, or none
-// Products are summed in f32 (IEEE: never TF32). Rows may have any stride and begin anywhere: what
-// cuBLASLt does not take (not 16-byte aligned) is copied to `scratch` first, of
-// cuda_scratch_gemm(d, a, b) bytes; NULL where that is 0.
+// Products are summed in f32 (IEEE: never TF32), parts of a cut k too, and rounded once. Rows may
+// have any stride and begin anywhere: what cuBLASLt does not take (not 16-byte aligned) is copied
+// to `scratch` first, of cuda_scratch_gemm(d, a, b) bytes; NULL where that is 0.
 void cuda_gemm(CudaBackend *cuda, Tensor d, Tensor a, bool trans_a, Tensor b, bool trans_b,
                Tensor bias, bool acc, void *scratch);
 

@@ -95,11 +95,37 @@ static void test_ranges(void) {
   linear_run(own, LINEAR_FORWARD, &huge, DT_BF16, DT_BF16, DT_BF16, LINEAR_PLAIN);
 }
 
+static void call_linear(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  be->linear(be, t[0], t[1], t[2], TENSOR_NONE, false);
+}
+
+// A sum whose first part bf16 cannot hold (257): also where a product is cut along its depth, only
+// the whole is rounded.
+static void test_cut_sums(void) {
+  enum { ROWS = 17, OUT = 3, IN = 24 };
+  ParityCase c = {.call = call_linear, .exact = true, .gemm = own};
+  snprintf(c.name, sizeof c.name, "linear whose parts are no numbers of bf16");
+  parity_add(&c, "y", PARITY_OUT, DT_BF16, ROWS, OUT, 0, 1);
+  int x = parity_add(&c, "x", PARITY_IN, DT_BF16, ROWS, IN, 0, 0),
+      w = parity_add(&c, "w", PARITY_IN, DT_BF16, OUT, IN, 0, 0);
+  for (int64_t r = 0; r < ROWS; r++) {
+    parity_set(c.tensors[x].t, r, 0, 256);
+    parity_set(c.tensors[x].t, r, 1, 1);
+    parity_set(c.tensors[x].t, r, IN / 2, -256);
+  }
+  for (int64_t n = 0; n < OUT; n++) {
+    for (int64_t k = 0; k < IN; k++) parity_set(c.tensors[w].t, n, k, 1);
+  }
+  parity_run(&c);
+}
+
 int main(void) {
   RUN(test_linear);
   RUN(test_back);
   RUN(test_quantised);
   RUN(test_few_rows);
+  RUN(test_cut_sums);
   if (!parity_on_cuda()) RUN(test_ranges); // of the CPU's packed panel
   return test_done();
 }

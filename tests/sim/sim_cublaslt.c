@@ -19,12 +19,14 @@
 
 typedef struct Preference {
   uint64_t workspace;
-  uint32_t align[4]; // of a, b, c, d: promised
+  uint32_t align[4];   // of a, b, c, d: promised
+  uint32_t reductions; // how parts of a cut k may be added up
 } Preference;
 
 typedef struct Algorithm { // lies in a cublasLtMatmulAlgo_t
   uint64_t magic, workspace;
   uint32_t align[4];
+  bool narrow; // parts of k are added up in the result's type
 } Algorithm;
 
 #define ALGORITHM_MAGIC UINT64_C(0x766d612d6c742031)
@@ -123,6 +125,7 @@ static const Field layout_fields[] = {
 
 static const Field preference_fields[] = {
     FIELD(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, Preference, workspace),
+    FIELD(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, Preference, reductions),
     FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, Preference, align[0]),
     FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, Preference, align[1]),
     FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, Preference, align[2]),
@@ -227,6 +230,7 @@ EXPORTED cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_
   Preference *p = calloc(1, sizeof *p);
   if (p == NULL) return CUBLAS_STATUS_ALLOC_FAILED;
   for (int i = 0; i < 4; i++) p->align[i] = 256;
+  p->reductions = CUBLASLT_REDUCTION_SCHEME_MASK;
   *out = (cublasLtMatmulPreference_t)(void *)p;
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -371,7 +375,8 @@ static cublasStatus_t take_problem(SimProduct *p, cublasLtMatmulDesc_t desc,
   return check_shapes(p);
 }
 
-// ---- algorithms: one that sums halves of k in a workspace, one that needs none ----
+// ---- algorithms: one that sums halves of k in a workspace, in the result's type where it may, one
+// that needs none ----
 
 static uint64_t workspace_of(const SimProduct *p) {
   return ((uint64_t)(p->m * p->n) * 4 * (uint64_t)p->ld.batch + 255) / 256 * 256;
@@ -392,7 +397,11 @@ EXPORTED cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
   const uint64_t needs[] = {workspace_of(&p), 0};
   for (int i = 0; i < 2 && *found < wanted; i++) {
     if (needs[i] > wish->workspace) continue;
-    Algorithm algorithm = {.magic = ALGORITHM_MAGIC, .workspace = needs[i]};
+    const uint32_t narrow =
+        CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
+    Algorithm algorithm = {.magic = ALGORITHM_MAGIC,
+                           .workspace = needs[i],
+                           .narrow = needs[i] > 0 && (wish->reductions & narrow) != 0};
     for (int k = 0; k < 4; k++) algorithm.align[k] = wish->align[k] > 1 ? wish->align[k] : 1;
     cublasLtMatmulHeuristicResult_t *to = &results[(*found)++];
     memset(to, 0, sizeof *to);
@@ -443,7 +452,7 @@ static cublasStatus_t take_algorithm(SimProduct *p, const cublasLtMatmulAlgo_t *
   if (algo != NULL)
     memcpy(&algorithm, algo, sizeof algorithm);
   else if (workspace != NULL && need <= bytes) // its own choice
-    algorithm.workspace = need;
+    algorithm = (Algorithm){ALGORITHM_MAGIC, need, {1, 1, 1, 1}, true};
   if (algorithm.magic != ALGORITHM_MAGIC)
     REJECT(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: the algorithm is of no heuristic");
   CHECK_STATUS(check_alignment("a", p->a, algorithm.align[0]));
@@ -462,6 +471,7 @@ static cublasStatus_t take_algorithm(SimProduct *p, const cublasLtMatmulAlgo_t *
   }
   p->workspace = workspace;
   p->workspace_bytes = (int64_t)need;
+  p->narrow = algorithm.narrow;
   return CUBLAS_STATUS_SUCCESS;
 }
 

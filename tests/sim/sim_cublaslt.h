@@ -30,6 +30,7 @@ typedef struct SimProduct { // complete and sound: only its memory may still be 
   void *d, *workspace;
   int64_t m, n, k, workspace_bytes; // that the algorithm uses
   float alpha, beta;
+  bool narrow;  // the halves of k are added up in the result's type
   bool harmful; // memory that is none of the device's: not run
 } SimProduct;
 

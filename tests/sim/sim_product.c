@@ -35,17 +35,29 @@ static float load(const View *v, int64_t r, int64_t c) {
   return x;
 }
 
-static void store(const View *v, int64_t r, int64_t c, float x) {
-  char *to = (char *)(uintptr_t)v->data + (r * v->row + c * v->col) * sim_type_size(v->type);
+static void store_at(void *to, int32_t type, float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
-  if (v->type == CUDA_R_32F) {
+  if (type == CUDA_R_32F) {
     memcpy(to, &bits, sizeof bits);
     return;
   }
   const bool nan = (bits & 0x7fffffff) > 0x7f800000;
   const uint16_t rounded = nan ? 0x7fff : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
   memcpy(to, &rounded, sizeof rounded);
+}
+
+static void store(const View *v, int64_t r, int64_t c, float x) {
+  store_at((char *)(uintptr_t)v->data + (r * v->row + c * v->col) * sim_type_size(v->type), v->type,
+           x);
+}
+
+// What is left of x in memory of that type.
+static float stored(int32_t type, float x) {
+  char bytes[4];
+  const View v = {bytes, type, 0, 0};
+  store_at(bytes, type, x);
+  return load(&v, 0, 0);
 }
 
 static float finish(uint32_t epilogue, float x) {
@@ -87,6 +99,8 @@ static void multiply(const SimProduct *p, int64_t batch, float *columns, float *
     for (int64_t j = 0; j < k; j++) row[j] = load(&b, j, col);
     memset(sums, 0, (size_t)m * sizeof *sums);
     for (int64_t j = 0; j < k; j++) {
+      for (int64_t i = 0; p->narrow && j == k / 2 && i < m; i++)
+        sums[i] = stored(p->ld.type, sums[i]);
       const float w = row[j], *from = columns + j * m;
       for (int64_t i = 0; i < m; i++) sums[i] += from[i] * w;
     }
