@@ -180,7 +180,7 @@ static void say_memory(const Engine *e, const MemoryPlan *p) {
 static Status check_size(const Engine *e, const MemoryPlan *p, Error *err) {
   int64_t left = 0, all = 0;
   if (e->be->mem_info == NULL) return STATUS_OK;
-  int64_t need = p->weights + p->state + p->step + p->cache + p->scratch;
+  int64_t need = p->weights + p->state + p->step + p->cache + p->scratch + MEMORY_LATE_CODE;
   e->be->mem_info(e->be, &left, &all);
   if (need <= left) return STATUS_OK;
   return error_set(err, STATUS_MEMORY,

@@ -11,6 +11,11 @@ typedef struct MemoryPlan {
   int64_t scratch; // that the backend's shadow has noted; 0: it grows as ops ask for it
 } MemoryPlan;
 
+// What plans leave of a GPU's memory besides, an assumption: its driver loads the code of a kernel
+// where that is first launched, the backend's own as well as those of the library of matrix
+// products ("lazy loading", as CUDA does since 12.2), and the launch fails where nothing is left.
+enum { MEMORY_LATE_CODE = 64 << 20 };
+
 typedef struct Memory {
   Backend *be;
   Arena weights, state, step, cache; // of the backend

@@ -168,6 +168,10 @@ static void add_device(RunPlan *plan) {
     line = plan_add(plan, "others", d->others, true, false);
     describe(line, "what other programs hold: measured at start");
   }
+  if (d->here) { // the context's assumed size has it
+    line = plan_add(plan, "code", MEMORY_LATE_CODE, true, true);
+    describe(line, "kernels, which are loaded where they are first launched");
+  }
 }
 
 static void add_step(RunPlan *plan, const RunConfig *c) {

@@ -20,6 +20,14 @@ VMA_SIM_MEMORY=50000000 refuse 71 'GiB of simulated a100, which has 0.05' \
   "$train" --config "$work/run.yaml" output.dir="$work/large" data.cutoff_len=2000 train.micro_tokens=200000
 VMA_SIM_MEMORY=42000000 refuse 71 'GiB of simulated a100' "$infer" --model "$work/tiny" --prompt x --max-new-tokens 120 --device cuda
 
+# Kernels are loaded where they are first launched: some room is left for them, and what fits with it runs.
+accept "$train" --config "$work/run.yaml" output.dir="$work/edge" --dry-run
+sed 's/  */ /g' "$work/out" | grep -qF ' code 64.0 MiB ' || fail "no room for code: $(grep -A 14 '^memory' "$work/out")"
+total=$(sed -n 's/^  total  *\([0-9]*\)\..*/\1/p' "$work/out")
+VMA_SIM_MEMORY=$(((total - 4) << 20)) refuse 71 'GiB of simulated a100' "$train" --config "$work/run.yaml" output.dir="$work/edge"
+VMA_SIM_MEMORY=$(((total + 1) << 20)) accept "$train" --config "$work/run.yaml" output.dir="$work/edge" train.epochs=1 output.samples=0
+VMA_SIM_MEMORY=90000000 refuse 71 'GiB of simulated a100' "$infer" --model "$work/tiny" --prompt x --max-new-tokens 12 --device cuda
+
 # Before anything is loaded: a model that lacks a tensor is refused for its size, and for the tensor where there is memory.
 cp -r "$work/tiny" "$work/lacks"
 sed -i 's/model\.norm\.weight/model.norm.weighs/' "$work/lacks/model.safetensors"

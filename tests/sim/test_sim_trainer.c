@@ -383,7 +383,7 @@ static void the_plan_is_the_device_s(void) {
     for (int i = 0; i < f->plan.n_lines; i++) {
       const PlanLine *line = &f->plan.lines[i];
       bool measured = strcmp(line->name, "context") == 0 || strcmp(line->name, "others") == 0 ||
-                      strcmp(line->name, "granularity") == 0;
+                      strcmp(line->name, "granularity") == 0 || strcmp(line->name, "code") == 0;
       if (line->on_device && !measured) planned += line->bytes;
     }
     run_steps(f, 0, 1);
