@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { GEMM_ALIGN = 16 }; // of every operand and bias: what is not is staged (cuda_scratch.h)
+
 typedef struct GemmKey {
   int64_t m, n, k, lda, ldb, ldd;
   int32_t type, out; // cudaDataType of a and b, and of d
@@ -51,7 +53,7 @@ static void choose_algorithm(CudaBackend *cuda, GemmPlan *plan) {
   cublasLtMatmulPreference_t preference = NULL;
   cublasLtMatmulHeuristicResult_t result;
   size_t workspace = CUDA_WORKSPACE;
-  uint32_t align = 16;
+  uint32_t align = GEMM_ALIGN;
   // Where an algorithm cuts k, the parts are added up in f32: as a default, in bf16 too.
   uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
   int found = 0;
@@ -67,10 +69,13 @@ static void choose_algorithm(CudaBackend *cuda, GemmPlan *plan) {
     CUDA_CHECK_LT(
         cublasLtMatmulPreferenceSetAttribute(preference, alignments[i], &align, sizeof align));
   }
-  CUDA_CHECK_LT(cublasLtMatmulAlgoGetHeuristic(cuda->lt, plan->desc, plan->b, plan->a, plan->d,
-                                               plan->d, preference, 1, &result, &found));
-  CHECK(found == 1, "cuBLASLt has no algorithm for a product of %lld x %lld x %lld",
-        (long long)plan->key.m, (long long)plan->key.n, (long long)plan->key.k);
+  cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      cuda->lt, plan->desc, plan->b, plan->a, plan->d, plan->d, preference, 1, &result, &found);
+  if (status == CUBLAS_STATUS_SUCCESS && found == 1) status = result.state;
+  CHECK(status == CUBLAS_STATUS_SUCCESS && found == 1,
+        "cuBLASLt %lld has no algorithm for a product of %lld x %lld x %lld: %s",
+        (long long)cublasLtGetVersion(), (long long)plan->key.m, (long long)plan->key.n,
+        (long long)plan->key.k, cublasLtGetStatusName(status));
   plan->algo = result.algo;
   CUDA_CHECK_LT(cublasLtMatmulPreferenceDestroy(preference));
 }
@@ -86,6 +91,10 @@ static void make_plan(CudaBackend *cuda, GemmPlan *plan, const GemmKey *key) {
     cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
     set_desc(plan->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
     set_desc(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &key->out, sizeof key->out);
+    // The heuristic takes a bias' alignment from its address, NULL for the best; the plan is for
+    // every bias of this shape, so it is shown the least that comes.
+    const void *least = (const void *)(uintptr_t)GEMM_ALIGN;
+    set_desc(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &least, sizeof least);
   }
   plan->a = key->trans_a ? layout(key->type, key->k, key->m, key->lda)
                          : layout(key->type, key->m, key->k, key->lda);

@@ -120,12 +120,35 @@ static void test_cut_sums(void) {
   parity_run(&c);
 }
 
+// A bias that is a part of something: it begins at no more than 16 bytes.
+static void call_inner_bias(Backend *be, const Tensor *t, const void *user) {
+  (void)user;
+  int64_t from = 16 / dtype_bytes(t[3].dtype, 1);
+  be->linear(be, t[0], t[1], t[2], tensor_cols(t[3], from, t[0].cols), false);
+}
+
+static void test_inner_bias(void) {
+  enum { ROWS = 17, OUT = 16, IN = 24 };
+  for (int f = 0; f < 2; f++) {
+    DType type = f ? DT_BF16 : DT_F32;
+    ParityCase c = {.call = call_inner_bias, .gemm = own};
+    snprintf(c.name, sizeof c.name, "linear in %s with a bias within a row",
+             dtype_info(type)->name);
+    parity_add(&c, "y", PARITY_OUT, type, ROWS, OUT, 0, 1);
+    parity_add(&c, "x", PARITY_IN, type, ROWS, IN, 0, 1);
+    parity_add(&c, "w", PARITY_IN, type, OUT, IN, 0, 1);
+    parity_add(&c, "biases", PARITY_IN, type, 1, 3 * OUT, 0, 1);
+    parity_run(&c);
+  }
+}
+
 int main(void) {
   RUN(test_linear);
   RUN(test_back);
   RUN(test_quantised);
   RUN(test_few_rows);
   RUN(test_cut_sums);
+  RUN(test_inner_bias);
   if (!parity_on_cuda()) RUN(test_ranges); // of the CPU's packed panel
   return test_done();
 }

@@ -2,7 +2,8 @@
 // product. The rules are the library's: attributes have exact sizes and are not looked at before
 // the product; shapes, types and leading dimensions that contradict each other are
 // CUBLAS_STATUS_INVALID_VALUE, what exists but is not built is CUBLAS_STATUS_NOT_SUPPORTED. An
-// algorithm keeps the alignments that were promised for it and the workspace that it needs.
+// algorithm keeps the alignments that were promised for it (that of a bias by the address which the
+// heuristic saw: none is the best) and the workspace that it needs.
 #include "sim_cublaslt.h"
 
 #include <stddef.h>
@@ -25,7 +26,7 @@ typedef struct Preference {
 
 typedef struct Algorithm { // lies in a cublasLtMatmulAlgo_t
   uint64_t magic, workspace;
-  uint32_t align[4];
+  uint32_t align[4], bias_align;
   bool narrow; // parts of k are added up in the result's type
 } Algorithm;
 
@@ -382,6 +383,12 @@ static uint64_t workspace_of(const SimProduct *p) {
   return ((uint64_t)(p->m * p->n) * 4 * (uint64_t)p->ld.batch + 255) / 256 * 256;
 }
 
+// Not looked at by a product without a bias.
+static uint32_t bias_alignment(const SimMatmul *how) {
+  const uintptr_t address = (uintptr_t)how->bias | 256; // no algorithm needs more
+  return sim_epilogue_has_bias(how->epilogue) ? (uint32_t)(address & -address) : 1;
+}
+
 EXPORTED cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
     cublasLtHandle_t lt, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
     cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
@@ -401,6 +408,7 @@ EXPORTED cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
         CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
     Algorithm algorithm = {.magic = ALGORITHM_MAGIC,
                            .workspace = needs[i],
+                           .bias_align = bias_alignment(&p.how),
                            .narrow = needs[i] > 0 && (wish->reductions & narrow) != 0};
     for (int k = 0; k < 4; k++) algorithm.align[k] = wish->align[k] > 1 ? wish->align[k] : 1;
     cublasLtMatmulHeuristicResult_t *to = &results[(*found)++];
@@ -447,26 +455,28 @@ static cublasStatus_t check_operands(const SimProduct *p) {
 
 static cublasStatus_t take_algorithm(SimProduct *p, const cublasLtMatmulAlgo_t *algo,
                                      void *workspace, size_t bytes) {
-  Algorithm algorithm = {.magic = ALGORITHM_MAGIC, .align = {1, 1, 1, 1}};
+  Algorithm algorithm = {.magic = ALGORITHM_MAGIC, .align = {1, 1, 1, 1}, .bias_align = 1};
   const uint64_t need = workspace_of(p);
   if (algo != NULL)
     memcpy(&algorithm, algo, sizeof algorithm);
   else if (workspace != NULL && need <= bytes) // its own choice
-    algorithm = (Algorithm){ALGORITHM_MAGIC, need, {1, 1, 1, 1}, true};
+    algorithm = (Algorithm){ALGORITHM_MAGIC, need, {1, 1, 1, 1}, 1, true};
   if (algorithm.magic != ALGORITHM_MAGIC)
     REJECT(CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul: the algorithm is of no heuristic");
   CHECK_STATUS(check_alignment("a", p->a, algorithm.align[0]));
   CHECK_STATUS(check_alignment("b", p->b, algorithm.align[1]));
   if (p->beta != 0) CHECK_STATUS(check_alignment("c", p->c, algorithm.align[2]));
   CHECK_STATUS(check_alignment("d", p->d, algorithm.align[3]));
+  if (sim_epilogue_has_bias(p->how.epilogue) && p->how.bias != NULL)
+    CHECK_STATUS(check_alignment("bias", p->how.bias, algorithm.bias_align));
   if (algorithm.workspace == 0) return CUBLAS_STATUS_SUCCESS;
   if (workspace == NULL || bytes < need)
     REJECT(CUBLAS_STATUS_INVALID_VALUE,
            "cublasLtMatmul: a workspace of %lld bytes, the algorithm needs %lld",
            workspace == NULL ? 0LL : (long long)bytes, (long long)need);
-  if ((uintptr_t)workspace % 16 != 0) {
+  if ((uintptr_t)workspace % 256 != 0) {
     sim_report(SIM_MISALIGNED, NULL, (SimLine){0},
-               "cublasLtMatmul: its workspace at %p is not aligned to 16 bytes", workspace);
+               "cublasLtMatmul: its workspace at %p is not aligned to 256 bytes", workspace);
     return CUBLAS_STATUS_INVALID_VALUE;
   }
   p->workspace = workspace;

@@ -471,6 +471,9 @@ MISTAKE(bias_promise) {
   AFTER;
   set_bias(r, r->bias + (wrong ? 8 : 16));
 }
+MISTAKE(bias_unseen) { // the heuristic has to see an address that is no better aligned
+  set_bias(r, wrong && !second ? NULL : r->bias + 16);
+}
 MISTAKE(bias_missing) {
   AFTER;
   set_bias(r, wrong ? NULL : r->bias);
@@ -486,8 +489,8 @@ MISTAKE(zeroed_algorithm) {
 }
 MISTAKE(odd_workspace) {
   AFTER;
-  r->workspace += wrong ? 8 : 16;
-  r->workspace_bytes -= 16;
+  r->workspace += wrong ? 128 : 256;
+  r->workspace_bytes -= 256;
 }
 MISTAKE(in_place) {
   AFTER;
@@ -614,6 +617,7 @@ static void refused(void) {
   mistake("TF32", fast_tf32, SIM_API, unsupported);
   mistake("alpha on the device", pointer_mode, SIM_API, unsupported);
   mistake("alignment that was promised", promise, SIM_MISALIGNED, unsupported);
+  mistake("bias unseen by the heuristic", bias_unseen, SIM_MISALIGNED, unsupported);
   mistake("bias pointer NULL", bias_missing, SIM_API, invalid);
   mistake("workspace too small", small_workspace, SIM_API, invalid);
   mistake("an algorithm of zeros", zeroed_algorithm, SIM_API, invalid);
