@@ -102,11 +102,4 @@ static __device__ __forceinline__ float ptx_exp2(float x) {
   return y;
 }
 
-// c + the four products of the signed bytes of a and b.
-static __device__ __forceinline__ int32_t ptx_dot4(int32_t a, int32_t b, int32_t c) {
-  int32_t d;
-  asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
-  return d;
-}
-
 #endif
